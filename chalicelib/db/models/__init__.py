@@ -1,0 +1,33 @@
+"""Every table, so that one import knows the whole schema."""
+
+from chalicelib.db.models.agent import AgentConfig, AgentRun, AgentRunStep, TenantQueue, UsageEntry
+from chalicelib.db.models.approval import ApprovalItem
+from chalicelib.db.models.base import Base
+from chalicelib.db.models.crm import Account, Contact, IntentSignal, OutreachEmail
+from chalicelib.db.models.edge import AuditEntry, IdempotencyKey, IntegrationCredential, SignInAttempt
+from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent, RelayLease
+from chalicelib.db.models.tenant import Customer, User
+
+__all__ = [
+    "Account",
+    "AgentConfig",
+    "AgentRun",
+    "AgentRunStep",
+    "ApprovalItem",
+    "AuditEntry",
+    "Base",
+    "Contact",
+    "Customer",
+    "EventDelivery",
+    "EventSequence",
+    "IdempotencyKey",
+    "IntegrationCredential",
+    "IntentSignal",
+    "OutboxEvent",
+    "OutreachEmail",
+    "RelayLease",
+    "SignInAttempt",
+    "TenantQueue",
+    "UsageEntry",
+    "User",
+]

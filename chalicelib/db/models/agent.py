@@ -1,0 +1,182 @@
+"""Agent configurations, their runs, the steps of a run, and the tenant's queue."""
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, JsonList, Short, Version, Words, one_of
+from chalicelib.domain.runs import RunStatus, StepStatus, Trigger
+
+
+class AgentConfig(Base):
+    """An agent's configuration for one tenant."""
+
+    __tablename__ = "agent_configs"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    agent_type: Mapped[Short]
+    name: Mapped[str] = mapped_column(String(100))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    config: Mapped[Json]
+    schedule: Mapped[str | None] = mapped_column(String(100))
+    time_zone: Mapped[Short] = mapped_column(server_default="UTC")
+    next_due_at: Mapped[Instant | None]
+    event_types: Mapped[JsonList]
+    limits: Mapped[Json | None]
+    approval_required: Mapped[bool] = mapped_column(server_default=text("true"))
+    approval_expiry_hours: Mapped[int | None]
+    owner_id: Mapped[Id | None]
+    created_by: Mapped[Id | None]
+    version: Mapped[Version]
+    deleted_at: Mapped[Instant | None]
+    created_at: Mapped[Born]
+    updated_at: Mapped[Born]
+
+    __table_args__ = (
+        UniqueConstraint("customer_id", "id"),
+        ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
+        ForeignKeyConstraint(["customer_id", "created_by"], ["users.customer_id", "users.id"]),
+        Index("agent_configs_customer_idx", "customer_id", "id"),
+        Index("agent_configs_type_idx", "customer_id", "agent_type"),
+    )
+
+
+class AgentRun(Base):
+    """One execution. Only the worker that holds `lease_token` may write it while it is running."""
+
+    __tablename__ = "agent_runs"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    agent_config_id: Mapped[Id | None]
+    agent_type: Mapped[Short]
+    status: Mapped[str] = mapped_column(String(20), server_default="pending")
+    trigger: Mapped[Short]
+    input: Mapped[Json]
+    output: Mapped[Json | None]
+    error: Mapped[Words | None]  # the sentence for people
+    error_code: Mapped[Short | None]
+    items_processed: Mapped[Count]
+    items_succeeded: Mapped[Count]
+    items_failed: Mapped[Count]
+    items_total: Mapped[int | None]  # when known
+    current_step: Mapped[str | None] = mapped_column(String(200))
+    config: Mapped[Json]  # as it was at the start
+    config_version: Mapped[int | None]
+    agent_version: Mapped[Short]
+    approval_required: Mapped[bool] = mapped_column(server_default=text("true"))
+    approval_expiry_hours: Mapped[int]
+    owner_id: Mapped[Id | None]  # whose items these become
+    requested_by: Mapped[Id | None]
+    causation: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    queue_at: Mapped[Born]  # the place in the tenant's queue
+    due_at: Mapped[Born]  # not before
+    wait_reason: Mapped[str | None] = mapped_column(String(200))
+    attempt: Mapped[Count]  # how often it was claimed
+    failures: Mapped[Count]  # in a row
+    progressed: Mapped[bool] = mapped_column(server_default=text("false"))  # a checkpoint since the claim
+    lease_token: Mapped[Id | None]
+    lease_expires_at: Mapped[Instant | None]
+    cancel_requested_at: Mapped[Instant | None]
+    cancel_requested_by: Mapped[Id | None]
+    slot_at: Mapped[Instant | None]  # the schedule's slot
+    slots_covered: Mapped[int | None]
+    replay_of: Mapped[Id | None]
+    started_at: Mapped[Instant | None]
+    completed_at: Mapped[Instant | None]
+    created_at: Mapped[Born]
+
+    __table_args__ = (
+        CheckConstraint(one_of("status", RunStatus), name="status"),
+        CheckConstraint(one_of("trigger", Trigger), name="trigger"),
+        CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="lease"),
+        UniqueConstraint("customer_id", "id"),
+        ForeignKeyConstraint(
+            ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
+        ),
+        ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
+        ForeignKeyConstraint(["customer_id", "requested_by"], ["users.customer_id", "users.id"]),
+        ForeignKeyConstraint(["customer_id", "replay_of"], ["agent_runs.customer_id", "agent_runs.id"]),
+        Index("agent_runs_customer_idx", "customer_id", "id"),
+        Index("agent_runs_status_idx", "customer_id", "status", "id"),
+        Index("agent_runs_created_at_idx", "customer_id", "created_at"),
+        Index("agent_runs_config_idx", "customer_id", "agent_config_id", "id"),
+        Index("agent_runs_type_idx", "customer_id", "agent_type", "id"),
+        Index(
+            "agent_runs_queue_idx",
+            "customer_id",
+            "queue_at",
+            "id",
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
+            "agent_runs_running_idx",
+            "customer_id",
+            "lease_expires_at",
+            postgresql_where=text("status = 'running'"),
+        ),
+    )
+
+
+class AgentRunStep(Base):
+    """A recorded result. A resumed run reads it and never does the step again."""
+
+    __tablename__ = "agent_run_steps"
+
+    customer_id: Mapped[Id] = mapped_column(primary_key=True)
+    run_id: Mapped[Id] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))
+    input_hash: Mapped[str] = mapped_column(String(64))
+    output: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+    error: Mapped[Words | None]
+    error_code: Mapped[Short | None]
+    item: Mapped[bool] = mapped_column(server_default=text("false"))  # one of a map's, so it counts
+    duration_ms: Mapped[Count]
+    recorded_at: Mapped[Born]
+
+    __table_args__ = (
+        CheckConstraint(one_of("status", StepStatus), name="status"),
+        ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
+    )
+
+
+class TenantQueue(Base):
+    """The row a tenant's claims queue up on, and its doorbell."""
+
+    __tablename__ = "tenant_queues"
+
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    rung_at: Mapped[Instant | None]  # somebody sent, or is about to send, a message
+
+
+class UsageEntry(Base):
+    """The ledger: one row a paid call."""
+
+    __tablename__ = "usage_entries"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    agent_config_id: Mapped[Id | None]
+    run_id: Mapped[Id]
+    step_key: Mapped[str] = mapped_column(String(200))
+    lease_token: Mapped[Id]
+    provider: Mapped[Short]
+    operation: Mapped[Short]
+    model: Mapped[str | None] = mapped_column(String(100))
+    status: Mapped[str] = mapped_column(String(20), server_default="reserved")
+    credits: Mapped[Count]  # the estimate until settled
+    tokens_in: Mapped[Count]
+    tokens_cached: Mapped[Count]
+    tokens_out: Mapped[Count]
+    tokens_reasoning: Mapped[Count]
+    provider_request_id: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[Born]
+    settled_at: Mapped[Instant | None]
+
+    __table_args__ = (
+        CheckConstraint("status IN ('reserved', 'settled', 'released', 'unknown')", name="status"),
+        ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
+        Index("usage_entries_run_idx", "customer_id", "run_id"),
+    )

@@ -1,0 +1,76 @@
+"""What the edge keeps: repeated writes, who did what, credentials, sign-in attempts."""
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chalicelib.db.models.base import Base, Born, Id, Instant, Json, Short, Words
+
+
+class IdempotencyKey(Base):
+    """A repeatable write's answer, kept in the transaction that did the work."""
+
+    __tablename__ = "idempotency_keys"
+
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    user_id: Mapped[Id] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int]
+    answer: Mapped[str] = mapped_column(Text)  # the body as it was sent
+    created_at: Mapped[Born]
+
+    __table_args__ = (Index("idempotency_keys_created_at_idx", "customer_id", "created_at"),)
+
+
+class AuditEntry(Base):
+    """Who did what. Append-only by grant; ids and field names, no personal data."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    user_id: Mapped[Id | None]  # empty: the engine
+    action: Mapped[str] = mapped_column(String(100))
+    target_id: Mapped[Id]
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    request_id: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[Born]
+
+    __table_args__ = (
+        Index("audit_entries_customer_idx", "customer_id", "id"),
+        Index("audit_entries_target_idx", "customer_id", "target_id", "id"),
+    )
+
+
+class IntegrationCredential(Base):
+    """A provider's key, sealed. The clear form is JSON that holds `apiKey`."""
+
+    __tablename__ = "integration_credentials"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
+    provider: Mapped[Short]
+    credentials: Mapped[Words]
+    status: Mapped[str] = mapped_column(String(20), server_default="active")
+    last_verified_at: Mapped[Instant | None]
+    last_four: Mapped[str | None] = mapped_column(String(4))
+    failure_reason: Mapped[Words | None]
+    options: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_at: Mapped[Born]
+    updated_at: Mapped[Born]
+
+    __table_args__ = (
+        Index("integration_creds_customer_provider_idx", "customer_id", "provider", unique=True),
+    )
+
+
+class SignInAttempt(Base):
+    """How often a hashed e-mail or address tried lately. Not a tenant's row: nobody has signed in yet."""
+
+    __tablename__ = "sign_in_attempts"
+
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    window_start: Mapped[Born]
+    attempts: Mapped[int]

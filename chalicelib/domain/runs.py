@@ -1,0 +1,68 @@
+"""The life of a run: its states, what starts one, and the rules of retry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"  # the row exists; a ring or a due time will wake it
+    RUNNING = "running"  # a worker holds the lease
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+S = RunStatus
+NEXT: Mapping[RunStatus, frozenset[RunStatus]] = MappingProxyType({
+    S.PENDING: frozenset({S.RUNNING, S.CANCELLED, S.FAILED}),
+    S.RUNNING: frozenset({S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
+    S.COMPLETED: frozenset(),
+    S.FAILED: frozenset(),
+    S.CANCELLED: frozenset(),
+})
+FINAL: Final = frozenset(status for status, following in NEXT.items() if not following)
+
+
+class Trigger(StrEnum):
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    EVENT = "event"
+    API = "api"
+
+
+class StepStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # this item only; the run goes on
+
+
+LEASE: Final = timedelta(seconds=120)
+"""How long a worker may be silent before another takes its run over."""
+LONGEST_CALL: Final = timedelta(seconds=90)
+"""No provider call takes longer, so a lease outlives the calls it covers."""
+IN_FLIGHT: Final = 8
+"""Provider calls in flight or unrecorded at most; also what a crash may repeat."""
+FAILURES_IN_A_ROW: Final = 5
+OLDEST: Final = timedelta(hours=72)
+"""A run older than this is ended, whatever it waits for."""
+BACKGROUND_HANDICAP: Final = timedelta(minutes=10)
+"""What schedules and events give way to people and the API by."""
+
+
+def backoff(failures: int) -> timedelta:
+    """How long a run waits after this many failures in a row: 5 s, 10 s, 20 s … at most 10 minutes."""
+    return min(timedelta(seconds=5) * 2 ** max(failures - 1, 0), timedelta(minutes=10))
+
+
+@dataclass(frozen=True, slots=True)
+class Causation:
+    """How a run came to be: through how many others, and of which configs. Cuts loops."""
+
+    depth: int = 0
+    config_ids: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return {"depth": self.depth, "configIds": list(self.config_ids)}
