@@ -1,0 +1,127 @@
+"""What an agent is, and all that it can see while it runs.
+
+An agent is a value: words about itself, two pydantic models, and a function. It reaches providers through
+ports, changes nothing itself, and proposes what it wants changed. What it does once it does in a step.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from chalicelib.domain.approvals import Priority
+from chalicelib.domain.content import Content
+from chalicelib.domain.crm import AccountFacts, ContactFacts
+from chalicelib.domain.ids import AccountId, ContactId
+from chalicelib.domain.money import Quote
+from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Category(StrEnum):
+    PROSPECTING = "Prospecting"
+    OUTREACH = "Outreach"
+
+
+class AgentModel(BaseModel):
+    """The base of every agent's Config and Input: camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a step's function may use. It may run on any thread, so it has no way to the database."""
+
+    caller: Caller
+    companies: CompanySource
+    model: LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What an agent wants changed; it becomes an approval item."""
+
+    content: Content
+    title: str
+    dedupe_key: str  # one open item a tenant for each
+    evidence: Mapping[str, Any]
+    description: str | None = None
+    priority: Priority = Priority.NORMAL
+    flags: Sequence[Mapping[str, str]] = ()  # {"code", "message"}: what a reviewer must see
+    account_id: AccountId | None = None
+    contact_id: ContactId | None = None
+
+
+class CrmReader(Protocol):
+    """What the tenant's CRM knows."""
+
+    def known_domains(self, domains: Iterable[str]) -> list[str]:
+        """Those already an account, waiting for a decision as one, or once rejected."""
+
+    def contacts(self, contact_ids: Iterable[str]) -> list[ContactFacts]:
+        """The contacts there are of these, with their accounts and signals."""
+
+    def accounts(self, account_ids: Iterable[str]) -> list[AccountFacts]:
+        """The accounts there are of these."""
+
+
+class RunContext(Protocol):
+    """A run, as its agent sees it. All of it is replayed from the record when the run is resumed."""
+
+    def step(
+        self,
+        key: str,
+        work: Callable[[Call], Result],
+        *,
+        returns: type[Result],
+        inputs: object = None,
+        pays: Quote | None = None,
+    ) -> Result:
+        """Do once, and remember. `inputs` is what the work depends on: another for the same key is an error."""
+
+    def look_up(
+        self, key: str, read: Callable[[CrmReader], Result], *, returns: type[Result], inputs: object = None
+    ) -> Result:
+        """Read the CRM once, and remember what it said then."""
+
+    def map(
+        self,
+        items: Sequence[Item],
+        *,
+        key: Callable[[Item], str],
+        work: Callable[[Call, Item], Result],
+        returns: type[Result],
+        pays: Quote | None = None,
+        propose: Callable[[Item, Result], Proposal | None] = ...,
+        concurrency: int = 8,
+    ) -> list[Result]:
+        """Do for each item, several at once. A result is recorded together with what it proposes.
+
+        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer.
+        """
+
+    def note(self, **facts: Any) -> None:
+        """Add to the run's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One kind of agent. `registry` lists them all."""
+
+    type: str
+    name: str
+    description: str
+    icon: str  # lucide's name
+    category: Category
+    version: str
+    config: type[AgentModel]
+    input: type[AgentModel]
+    run: Callable[[RunContext, Any, Any], None]
+    requires_approval: bool = True
+    cleanup: Callable[[], None] = field(default=lambda: None)

@@ -1,0 +1,199 @@
+"""Finds companies that match an ideal customer profile and proposes them as leads."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from chalicelib.agents.base import Agent, AgentModel, Call, Category, Proposal, RunContext
+from chalicelib.domain.approvals import Priority
+from chalicelib.domain.companies import Between, Company, CompanyPage, CompanyStub, IdealCustomer
+from chalicelib.domain.content import LeadImport
+from chalicelib.domain.money import Quote
+
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+
+SEARCH = Quote(provider="apollo", operation="search_companies", credits=1)
+ENRICH = Quote(provider="apollo", operation="enrich_company", credits=1)
+
+PAGE = 25
+MOST_PAGES = 40
+"""Pages read at most in one run; each costs a credit."""
+
+
+class Range(AgentModel):
+    """An inclusive range; leave an end out to keep it open."""
+
+    min: Annotated[int, Field(ge=0, le=10**13)] | None = None
+    max: Annotated[int, Field(ge=0, le=10**13)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Range":
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min must not be greater than max")
+        return self
+
+    def between(self) -> Between:
+        return Between(self.min, self.max)
+
+
+class Config(AgentModel):
+    """Which companies to look for, and how many a run."""
+
+    industries: Annotated[list[Word], Field(max_length=20, title="Industries", examples=[["logistics"]])] = []
+    employee_count: Annotated[Range, Field(title="Employees")] = Range()
+    revenue: Annotated[Range, Field(title="Revenue a year, US dollars")] = Range()
+    locations: Annotated[list[Word], Field(max_length=20, title="Locations", examples=[["Germany"]])] = []
+    technologies: Annotated[list[Word], Field(max_length=20, title="Technologies in use")] = []
+    batch_size: Annotated[int, Field(ge=1, le=100, title="Companies a run")] = 10
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Config":
+        if not (self.industries or self.locations or self.technologies) and self.employee_count == Range():
+            raise ValueError("say at least an industry, a location, a technology or a size")
+        return self
+
+    def profile(self) -> IdealCustomer:
+        return IdealCustomer(
+            industries=tuple(self.industries),
+            employees=self.employee_count.between(),
+            revenue=self.revenue.between(),
+            locations=tuple(self.locations),
+            technologies=tuple(self.technologies),
+        )
+
+
+class Input(AgentModel):
+    """What one run may say otherwise."""
+
+    limit: Annotated[int, Field(ge=1, le=100, title="Companies this time")] | None = None
+
+
+def run(run: RunContext, inputs: Input, config: Config) -> None:
+    """Search page by page until enough new companies are found, enrich each, propose each."""
+    profile = config.profile()
+    wanted = inputs.limit or config.batch_size
+    found = _new_companies(run, profile, wanted)
+    run.map(
+        found,
+        key=lambda stub: f"enrich:{stub.domain}",
+        work=_enriched,
+        returns=Company,
+        pays=ENRICH,
+        propose=lambda stub, company: _lead(stub, company, profile),
+    )
+    run.note(found=len(found), wanted=wanted)
+
+
+def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int) -> list[CompanyStub]:
+    found: dict[str, CompanyStub] = {}
+    for number in range(1, MOST_PAGES + 1):
+        page = run.step(
+            f"search:{number}",
+            lambda call, number=number: call.companies.search(call.caller, profile, page=number, per_page=PAGE),
+            returns=CompanyPage,
+            inputs=[profile, number],
+            pays=SEARCH,
+        )
+        stubs = {stub.domain: stub for stub in page.companies if stub.domain}
+        known = run.look_up(
+            f"known:{number}",
+            lambda crm, stubs=stubs: crm.known_domains(stubs),
+            returns=list[str],
+            inputs=sorted(stubs),
+        )
+        for domain, stub in stubs.items():
+            if domain not in known and len(found) < wanted:
+                found.setdefault(domain, stub)
+        if len(found) >= wanted or number >= page.total_pages:
+            break
+    return list(found.values())
+
+
+def _enriched(call: Call, stub: CompanyStub) -> Company:
+    domain = stub.domain or ""
+    return call.companies.enrich(call.caller, domain) or Company(id=stub.id, name=stub.name, domain=domain)
+
+
+def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Proposal:
+    fit = _fit(company, profile)
+    misses = [line["criterion"] for line in fit if line["met"] is False]
+    unknown = [line["criterion"] for line in fit if line["met"] is None]
+    flags = [{"code": "outside_profile", "message": f"Does not match the profile in: {', '.join(misses)}."}] if misses else []
+    return Proposal(
+        content=LeadImport(
+            name=company.name,
+            domain=company.domain,
+            industry=company.industry,
+            employee_count=company.employee_count,
+            annual_revenue=company.annual_revenue,
+            city=company.city,
+            country=company.country,
+            description=company.description,
+            technologies=list(company.technologies)[:100],
+            linkedin_url=company.linkedin_url,
+        ),
+        title=f"Import {company.name}"[:255],
+        description=_in_words(company),
+        dedupe_key=f"lead:{company.domain}",
+        priority=Priority.HIGH if not misses and not unknown else Priority.NORMAL,
+        flags=flags,
+        evidence={
+            "fit": fit,
+            "sources": [
+                {"provider": "apollo", "operation": "search_companies", "id": stub.id},
+                {"provider": "apollo", "operation": "enrich_company", "id": company.id, "domain": company.domain},
+            ],
+            "company": {
+                "foundedYear": company.founded_year,
+                "latestFundingStage": company.latest_funding_stage,
+                "latestFundingAt": company.latest_funding_at,
+                "headcountGrowth12Months": company.headcount_growth_12_months,
+            },
+        },
+    )
+
+
+def _fit(company: Company, profile: IdealCustomer) -> list[dict[str, object]]:
+    """Each criterion of the profile, what the company has, and whether it meets it (None: not known)."""
+    lines: list[dict[str, object]] = []
+
+    def line(criterion: str, wanted: object, actual: object, *, met: bool) -> None:
+        lines.append({"criterion": criterion, "wanted": wanted, "actual": actual, "met": None if actual is None else met})
+
+    if not profile.employees.is_open:
+        wanted = [profile.employees.min, profile.employees.max]
+        line("employees", wanted, company.employee_count, met=profile.employees.holds(company.employee_count))
+    if not profile.revenue.is_open:
+        wanted = [profile.revenue.min, profile.revenue.max]
+        line("revenue", wanted, company.annual_revenue, met=profile.revenue.holds(company.annual_revenue))
+    if profile.locations:
+        places = {place.lower() for place in (company.city, company.country) if place}
+        met = any(location.lower() in places for location in profile.locations)
+        line("location", list(profile.locations), company.country, met=met)
+    if profile.technologies:
+        have = {name.lower().replace(" ", "_") for name in company.technologies}
+        met = any(uid.lower() in have for uid in profile.technologies)
+        line("technologies", list(profile.technologies), list(company.technologies) or None, met=met)
+    return lines
+
+
+def _in_words(company: Company) -> str:
+    parts = [
+        company.industry,
+        f"{company.employee_count:,} employees" if company.employee_count else None,
+        ", ".join(place for place in (company.city, company.country) if place) or None,
+    ]
+    return " · ".join(part for part in parts if part) or company.domain
+
+
+AGENT = Agent(
+    type="lead_source",
+    name="Lead Source Agent",
+    description="Find companies matching your ICP from Apollo.io",
+    icon="Search",
+    category=Category.PROSPECTING,
+    version="1",
+    config=Config,
+    input=Input,
+    run=run,
+)

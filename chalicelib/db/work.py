@@ -1,0 +1,186 @@
+"""One Work is one transaction of one actor.
+
+The edge opens it, services use it, nobody else commits. Events, audit entries and the ring are gathered
+and travel with the COMMIT; messages go out after it.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from chalicelib.db.driver import Deferred, defer
+from chalicelib.domain.access import Actor, Role
+from chalicelib.domain.errors import NotSignedIn
+from chalicelib.domain.events import Event
+from chalicelib.domain.ids import CustomerId, UserId, new_id
+from chalicelib.domain.ports import Signals
+from chalicelib.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime | None]
+"""The moment a transaction should believe in; None for the database's own clock."""
+
+ENTER = text("SELECT * FROM enter(:issuer, :subject, :fake_now)")
+ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now)")
+ENTER_SYSTEM = text("SELECT enter_system(:fake_now)")
+EMIT = text("SELECT emit_events(:sinks, CAST(:events AS jsonb))")
+AUDIT = text(
+    "INSERT INTO audit_entries (id, customer_id, user_id, action, target_id, details, request_id)"
+    " SELECT e.id, :customer, e.user_id, e.action, e.target_id, e.details, :request"
+    " FROM jsonb_to_recordset(CAST(:entries AS jsonb))"
+    " AS e(id text, user_id text, action text, target_id text, details jsonb)"
+)
+RING = text("SELECT ring()")
+
+
+@dataclass(slots=True)
+class Work:
+    """A transaction in progress: who acts, in which session, at what moment."""
+
+    session: Session
+    actor: Actor
+    settings: Settings
+    moment: Callable[[], datetime]
+    request_id: str | None = None
+    events: list[Event] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    rings: bool = False
+    rung: bool = False  # a stored function rang already; a message is owed
+    emitted: bool = False  # a stored function emitted already
+    effects_in: timedelta | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The transaction's instant, by the database's clock."""
+        return self.moment()
+
+    def emit(self, event: Event) -> None:
+        """Publish with this transaction, or not at all."""
+        self.events.append(event)
+
+    def audit(self, action: str, target_id: str, **details: Any) -> None:
+        """Say who did what to which object. Ids and field names only."""
+        self.entries.append({
+            "id": new_id("AuditEntryId"),
+            "user_id": self.actor.user_id,
+            "action": action,
+            "target_id": target_id,
+            "details": details,
+        })
+
+    def ring(self) -> None:
+        """Have a worker look at this tenant after the commit."""
+        self.rings = True
+
+    def flush(self) -> Deferred | None:
+        """Queue what was gathered, to travel with the next flight. Returns the ring's handle, if it rings."""
+        if self.entries:
+            defer(self.session, AUDIT, {
+                "customer": self.actor.customer_id,
+                "request": self.request_id,
+                "entries": json.dumps(self.entries),
+            })
+            self.entries = []
+        if self.events:
+            defer(self.session, EMIT, {
+                "sinks": list(self.settings.event_sinks),
+                "events": json.dumps([_as_json(event) for event in self.events]),
+            })
+            self.events = []
+            self.emitted = True
+        if self.rings:
+            self.rings = False
+            return defer(self.session, RING, {})
+        return None
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    return {
+        "type": event.type.value,
+        "aggregateType": event.aggregate_type,
+        "aggregateId": event.aggregate_id,
+        "payload": event.payload,
+        "causation": event.causation,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The two ways in: as a tenant (`begin`, `enter`), and across tenants to find work (`system`)."""
+
+    app: Engine
+    across: Engine
+    settings: Settings
+    signals: Signals
+    clock: Clock = lambda: None
+
+    @contextmanager
+    def begin(self, issuer: str, subject: str, *, request_id: str | None = None) -> Iterator[Work]:
+        """A signed-in person's transaction. One flight finds them, sets the tenant, and begins.
+
+        Raises NotSignedIn for somebody who has no active user here.
+        """
+        with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
+            person = session.execute(
+                ENTER, {"issuer": issuer, "subject": subject, "fake_now": self._fake_now()}
+            ).one_or_none()
+            if person is None:
+                raise NotSignedIn(
+                    "No active user here belongs to this sign-in. Ask an administrator of your team.",
+                    code="no_such_user",
+                )
+            actor = Actor(
+                customer_id=CustomerId(person.customer_id),
+                user_id=UserId(person.user_id),
+                role=Role(person.role),
+                name=person.name,
+                email=person.email,
+            )
+            moment: datetime = person.moment
+            work = Work(session, actor, self.settings, lambda: moment, request_id)
+            yield work
+            ring = work.flush()
+        self._after(work, ring)
+
+    @contextmanager
+    def enter(self, actor: Actor) -> Iterator[Work]:
+        """A tenant's transaction whose actor is known already; entering costs no flight of its own."""
+        with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
+            entered = defer(session, ENTER_TENANT, {"customer": actor.customer_id, "fake_now": self._fake_now()})
+            work = Work(session, actor, self.settings, lambda: _moment(entered))
+            yield work
+            ring = work.flush()
+        self._after(work, ring)
+
+    @contextmanager
+    def system(self) -> Iterator[Session]:
+        """Across tenants, as bevyly_system: finds work and moves the outbox, nothing else."""
+        with Session(self.across, expire_on_commit=False, autoflush=False) as session, session.begin():
+            defer(session, ENTER_SYSTEM, {"fake_now": self._fake_now()})
+            yield session
+
+    def _fake_now(self) -> str:
+        moment = self.clock()
+        return "" if moment is None else moment.isoformat()
+
+    def _after(self, work: Work, ring: Deferred | None) -> None:
+        customer_id = work.actor.customer_id
+        if work.rung or (ring is not None and ring.one()[0]):
+            self.signals.ring(customer_id)
+        if work.emitted:
+            self.signals.nudge_relay()
+        if work.effects_in is not None:
+            self.signals.nudge_effects(customer_id, delay=work.effects_in)
+
+
+def _moment(entered: Deferred) -> datetime:
+    moment: datetime = entered.one()[0]
+    return moment

@@ -1,0 +1,141 @@
+"""Every setting, read once from the environment. Units are in the names; `.env.example` lists them all."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What differs between two installations. Secrets never show in a repr."""
+
+    stage: str  # "local", "dev", "staging", "prod"
+    database_url: str = field(repr=False)
+    database_system_url: str = field(repr=False)
+    database_ca_file: str | None
+    aws_region: str
+    aws_endpoint_url: str | None
+    runs_queue: str  # names of queues
+    nudges_queue: str
+    events_queue: str  # subscribed to the bus
+    event_bus: str
+    event_source: str
+    event_sinks: tuple[str, ...]
+    oidc_issuer: str
+    oidc_jwks_url: str
+    oidc_client_id: str
+    cognito_client_secret: str | None = field(repr=False)
+    public_origin: str  # e.g. https://agents.example.com, the only Origin that may refresh
+    api_prefix: str  # what stands before /v1 in the public address
+    refresh_cookie_secure: bool
+    edge_secret: str | None = field(repr=False)  # the header with which CloudFront proves itself
+    openai_api_key: str | None = field(repr=False)
+    openai_base_url: str
+    openai_default_model: str
+    openai_max_tokens: int
+    openai_temperature: float | None
+    openai_token_parameter: str
+    apollo_api_key: str | None = field(repr=False)
+    apollo_base_url: str
+    apollo_rate_limit_per_minute: int
+    agents_enabled: bool
+    agents_max_concurrent_runs: int
+    agents_default_approval_expiry_hours: int
+    agents_scheduler_enabled: bool
+    run_slice_seconds: int
+    sign_in_attempts_per_15_minutes: int
+    log_level: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Parse; a missing or malformed setting names itself and what it should be."""
+        read = _Reader(environ)
+        return cls(
+            stage=read.text("STAGE", "local"),
+            database_url=read.text("DATABASE_URL"),
+            database_system_url=read.text("DATABASE_SYSTEM_URL"),
+            database_ca_file=read.optional("DATABASE_CA_FILE"),
+            aws_region=read.text("AWS_REGION", "eu-central-1"),
+            aws_endpoint_url=read.optional("AWS_ENDPOINT_URL"),
+            runs_queue=read.text("RUNS_QUEUE", "bevyly-runs"),
+            nudges_queue=read.text("NUDGES_QUEUE", "bevyly-nudges"),
+            events_queue=read.text("EVENTS_QUEUE", "bevyly-events"),
+            event_bus=read.text("EVENT_BUS", "bevyly"),
+            event_source=read.text("EVENT_SOURCE", "bevyly.agents"),
+            event_sinks=tuple(read.words("EVENT_SINKS", "eventbridge")),
+            oidc_issuer=read.text("OIDC_ISSUER"),
+            oidc_jwks_url=read.text("OIDC_JWKS_URL"),
+            oidc_client_id=read.text("OIDC_CLIENT_ID"),
+            cognito_client_secret=read.optional("COGNITO_CLIENT_SECRET"),
+            public_origin=read.text("PUBLIC_ORIGIN", "http://127.0.0.1:8000"),
+            api_prefix=read.text("API_PREFIX", "/api"),
+            refresh_cookie_secure=read.flag("REFRESH_COOKIE_SECURE", default=True),
+            edge_secret=read.optional("EDGE_SECRET"),
+            openai_api_key=read.optional("OPENAI_API_KEY"),
+            openai_base_url=read.text("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            openai_default_model=read.text("OPENAI_DEFAULT_MODEL", "gpt-6-luna"),
+            openai_max_tokens=read.number("OPENAI_MAX_TOKENS", 1000),
+            openai_temperature=read.fraction("OPENAI_TEMPERATURE"),
+            openai_token_parameter=read.text("OPENAI_TOKEN_PARAMETER", "max_completion_tokens"),
+            apollo_api_key=read.optional("APOLLO_API_KEY"),
+            apollo_base_url=read.text("APOLLO_BASE_URL", "https://api.apollo.io/api/v1"),
+            apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100),
+            agents_enabled=read.flag("AGENTS_ENABLED", default=True),
+            agents_max_concurrent_runs=read.number("AGENTS_MAX_CONCURRENT_RUNS", 5),
+            agents_default_approval_expiry_hours=read.number("AGENTS_DEFAULT_APPROVAL_EXPIRY_HOURS", 72),
+            agents_scheduler_enabled=read.flag("AGENTS_SCHEDULER_ENABLED", default=True),
+            run_slice_seconds=read.number("RUN_SLICE_SECONDS", 120),
+            sign_in_attempts_per_15_minutes=read.number("SIGN_IN_ATTEMPTS_PER_15_MINUTES", 10),
+            log_level=read.text("LOG_LEVEL", "INFO"),
+        )
+
+
+class MissingSetting(RuntimeError):  # noqa: N818 - it reads as what it says
+    """A setting is absent or malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    environ: Mapping[str, str]
+
+    def optional(self, name: str) -> str | None:
+        return self.environ.get(name, "").strip() or None
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.optional(name) or default
+        if value is None:
+            raise MissingSetting(f"{name} is not set. .env.example says what it is.")
+        return value
+
+    def words(self, name: str, default: str) -> list[str]:
+        return [word.strip() for word in self.text(name, default).split(",") if word.strip()]
+
+    def number(self, name: str, default: int) -> int:
+        value = self.optional(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit():
+            raise MissingSetting(f"{name} must be a whole number, not {value!r}.")
+        return int(value)
+
+    def fraction(self, name: str) -> float | None:
+        value = self.optional(name)
+        if value is None:
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            raise MissingSetting(f"{name} must be a number, not {value!r}.") from None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = (self.optional(name) or str(default)).lower()
+        if value not in {"true", "false", "1", "0"}:
+            raise MissingSetting(f"{name} must be true or false, not {value!r}.")
+        return value in {"true", "1"}
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings."""
+    return Settings.from_environ(os.environ)  # noqa: TID251 - the one place that reads it
