@@ -7,6 +7,26 @@ from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
+class Queues:
+    """Names of SQS queues. Known without any other setting, since app.py names them when it is imported."""
+
+    runs: str  # the doorbell: {"customerId"}
+    runs_dead: str  # messages nobody could read
+    relay: str  # there are events to publish
+    effects: str  # decisions become due: {"customerId"}
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Queues":
+        read = _Reader(environ)
+        return cls(
+            runs=read.text("RUNS_QUEUE", "bevyly-runs"),
+            runs_dead=read.text("RUNS_DEAD_QUEUE", "bevyly-runs-dead"),
+            relay=read.text("RELAY_QUEUE", "bevyly-relay"),
+            effects=read.text("EFFECTS_QUEUE", "bevyly-effects"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What differs between two installations. Secrets never show in a repr."""
 
@@ -16,9 +36,7 @@ class Settings:
     database_ca_file: str | None
     aws_region: str
     aws_endpoint_url: str | None
-    runs_queue: str  # names of queues
-    nudges_queue: str
-    events_queue: str  # subscribed to the bus
+    queues: "Queues"
     event_bus: str
     event_source: str
     event_sinks: tuple[str, ...]
@@ -58,9 +76,7 @@ class Settings:
             database_ca_file=read.optional("DATABASE_CA_FILE"),
             aws_region=read.text("AWS_REGION", "eu-central-1"),
             aws_endpoint_url=read.optional("AWS_ENDPOINT_URL"),
-            runs_queue=read.text("RUNS_QUEUE", "bevyly-runs"),
-            nudges_queue=read.text("NUDGES_QUEUE", "bevyly-nudges"),
-            events_queue=read.text("EVENTS_QUEUE", "bevyly-events"),
+            queues=Queues.from_environ(environ),
             event_bus=read.text("EVENT_BUS", "bevyly"),
             event_source=read.text("EVENT_SOURCE", "bevyly.agents"),
             event_sinks=tuple(read.words("EVENT_SINKS", "eventbridge")),
@@ -133,6 +149,12 @@ class _Reader:
         if value not in {"true", "false", "1", "0"}:
             raise MissingSetting(f"{name} must be true or false, not {value!r}.")
         return value in {"true", "1"}
+
+
+@cache
+def queues() -> Queues:
+    """The queues' names, which the entry points need at import."""
+    return Queues.from_environ(os.environ)  # noqa: TID251 - the one place that reads it
 
 
 @cache

@@ -1,0 +1,46 @@
+"""Every Lambda entry point on one screen. What they do is in chalicelib/api and chalicelib/workers."""
+
+from typing import Any
+
+from chalice import Chalice, Rate
+from chalice.app import CloudWatchEvent, SQSEvent
+
+from chalicelib.api import routes
+from chalicelib.settings import queues
+from chalicelib.workers import effects, outbox, runs, sweep
+
+app = Chalice(app_name="bevyly-agents")
+app.debug = False
+routes.register(app)
+
+
+# Queues
+@app.on_sqs_message(queue=queues().runs, batch_size=1, maximum_concurrency=20)
+def execute_run(event: SQSEvent) -> None:
+    """The doorbell: look at one tenant, execute its best due run for a slice."""
+    runs.execute(event)
+
+
+@app.on_sqs_message(queue=queues().runs_dead, batch_size=1)
+def bury_run(event: SQSEvent) -> None:
+    """A message nobody could read: record it, ring its tenant, leave every run as it is."""
+    runs.bury(event)
+
+
+@app.on_sqs_message(queue=queues().relay, batch_size=10, maximum_concurrency=2)
+def relay_events(event: SQSEvent) -> None:
+    """Publish what the outbox holds."""
+    outbox.relay(event)
+
+
+@app.on_sqs_message(queue=queues().effects, batch_size=10, maximum_concurrency=5)
+def apply_decisions(event: SQSEvent) -> None:
+    """Give decisions their effect when their undo window is over."""
+    effects.apply(event)
+
+
+# Schedules
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def sweep_minute(event: CloudWatchEvent) -> dict[str, Any]:
+    """What a lost message would leave lying: rings, effects, events, expiries."""
+    return sweep.every_minute(event)
