@@ -1,0 +1,48 @@
+# The verbs of this repository. CI runs the same ones (.ci/run) and nothing else.
+# PYTHON=/path/to/python3.12 chooses the interpreter; else the newest of 3.13, 3.12, 3.11 that works.
+
+PY := .venv/bin/python
+LOCK := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header --universal --python-version 3.11
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test test-fast check bench fmt lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+install: ## make .venv and install what the lock files say, if it is not so already
+	@PYTHON='$(PYTHON)' sh local/environment.sh
+
+run: install ## the whole product on this machine, with demo data; Ctrl-C stops it
+	@exec $(PY) -m local
+
+demo: install ## a tour: a run, its approvals, their effects and events
+	@exec $(PY) -m local.demo
+
+test: install ## every test, on all cores
+	$(PY) -m pytest -n auto
+
+test-fast: install ## the tests that take milliseconds
+	$(PY) -m pytest -n auto -m "not slow" --ignore=tests/e2e
+
+check: install ## format, lint, types, import contracts, schema, OpenAPI
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) -m local.schema_check
+	$(PY) -m chalicelib.api.openapi --check docs/openapi.json
+
+bench: install ## the benchmarks, or one: make bench NAME=claims
+	$(PY) -m bench $(NAME)
+
+fmt: install ## format, and mend what the linter can mend
+	$(PY) -m ruff format
+	$(PY) -m ruff check --fix
+
+lock: install ## compile requirements*.in into the lock files
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove caches; .venv and .local (your local data) stay
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
