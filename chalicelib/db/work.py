@@ -56,6 +56,7 @@ class Work:
     rung: bool = False  # a stored function rang already; a message is owed
     emitted: bool = False  # a stored function emitted already
     effects_in: timedelta | None = None
+    after: list[Callable[[], None]] = field(default_factory=list)  # best effort, once committed
 
     @property
     def now(self) -> datetime:
@@ -161,6 +162,12 @@ class Database:
         self._after(work, ring)
 
     @contextmanager
+    def anonymous(self) -> Iterator[Session]:
+        """As bevyly_app in no tenant, where nothing is visible: what may be called before signing in."""
+        with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
+            yield session
+
+    @contextmanager
     def system(self) -> Iterator[Session]:
         """Across tenants, as bevyly_system: finds work and moves the outbox, nothing else."""
         with Session(self.across, expire_on_commit=False, autoflush=False) as session, session.begin():
@@ -179,6 +186,11 @@ class Database:
             self.signals.nudge_relay()
         if work.effects_in is not None:
             self.signals.nudge_effects(customer_id, delay=work.effects_in)
+        for action in work.after:
+            try:
+                action()
+            except Exception:
+                logger.exception("an action after the commit failed; the sweep makes up for it")
 
 
 def _moment(entered: Deferred) -> datetime:

@@ -138,6 +138,28 @@ BEGIN
 END
 $$;
 
+-- The sweep's ring: where work is due and nobody has rung for a while, or the message was lost.
+CREATE FUNCTION ring_again(p_limit int, p_patience interval) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_customer text := current_customer();
+    v_rung timestamptz;
+BEGIN
+    SELECT rung_at INTO v_rung FROM tenant_queues WHERE customer_id = v_customer FOR UPDATE;
+    IF NOT FOUND OR v_rung > app_now() - p_patience THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (
+            SELECT FROM agent_runs
+            WHERE customer_id = v_customer AND status = 'running' AND lease_expires_at <= app_now()
+       ) THEN
+        UPDATE tenant_queues SET rung_at = app_now() WHERE customer_id = v_customer;
+        RETURN true;
+    END IF;
+    UPDATE tenant_queues SET rung_at = NULL WHERE customer_id = v_customer;
+    RETURN ring_if_due(p_limit);
+END
+$$;
+
 -- Ends a run for good, tells the world, and lets go of what it had reserved. The caller holds the row.
 CREATE FUNCTION end_run(
     p_run text, p_status text, p_output jsonb, p_error_code text, p_error text, p_sinks text[]
@@ -280,7 +302,7 @@ END
 $$;
 
 -- Records a group of results: the fence, steps, counters, settled and reserved calls, in one statement.
--- p_steps: [{key, status, inputHash, output, error, errorCode, item, durationMs}]
+-- p_steps: [{key, status, inputHash, output, error, errorCode, item, durationMs, proposal}]
 -- p_settled: [{id, status, model, credits, tokensIn, tokensCached, tokensOut, tokensReasoning, requestId}]
 -- p_reserved: [{id, stepKey, provider, operation, model, credits}]
 CREATE FUNCTION checkpoint(
@@ -294,11 +316,12 @@ DECLARE
 BEGIN
     RETURN QUERY SELECT * FROM fence(p_run, p_token, p_lease);
     INSERT INTO agent_run_steps
-        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
-    SELECT v_customer, p_run, s.key, s.status, s."inputHash", s.output, s.error, s."errorCode", s.item, s."durationMs"
+        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms, proposal)
+    SELECT v_customer, p_run, s.key, s.status, s."inputHash", s.output, s.error, s."errorCode", s.item,
+           s."durationMs", s.proposal
     FROM jsonb_to_recordset(p_steps) AS s(
         key text, status text, "inputHash" text, output jsonb, error text, "errorCode" text,
-        item boolean, "durationMs" int
+        item boolean, "durationMs" int, proposal jsonb
     );
     SELECT count(*) FILTER (WHERE s.item), count(*) FILTER (WHERE s.item AND s.status = 'failed')
     INTO v_processed, v_failed

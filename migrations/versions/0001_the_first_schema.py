@@ -446,6 +446,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("error_code", sa.String(length=50), nullable=True),
         sa.Column("item", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("proposal", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("duration_ms", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column(
             "recorded_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False
@@ -585,6 +586,8 @@ def upgrade() -> None:
         sa.Column("owner_id", sa.String(length=36), nullable=True),
         sa.Column("dedupe_key", sa.String(length=255), nullable=False),
         sa.Column("content_hash", sa.String(length=64), nullable=False),
+        sa.Column("approved_hash", sa.String(length=64), nullable=True),
+        sa.Column("status_reason", sa.Text(), nullable=True),
         sa.Column("status", sa.String(length=20), server_default="pending", nullable=False),
         sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("reviewed_by", sa.String(length=36), nullable=True),

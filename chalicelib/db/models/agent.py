@@ -133,6 +133,7 @@ class AgentRunStep(Base):
     error: Mapped[Words | None]
     error_code: Mapped[Short | None]
     item: Mapped[bool] = mapped_column(server_default=text("false"))  # one of a map's, so it counts
+    proposal: Mapped[dict[str, object] | None] = mapped_column(JSONB)  # {"itemId"} or {"skipped": why}
     duration_ms: Mapped[Count]
     recorded_at: Mapped[Born]
 

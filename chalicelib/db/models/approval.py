@@ -40,7 +40,9 @@ class ApprovalItem(Base):
     contact_id: Mapped[Id | None]
     owner_id: Mapped[Id | None]
     dedupe_key: Mapped[Name]  # unique among the open items of a tenant
-    content_hash: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(String(64))  # of the agent's content
+    approved_hash: Mapped[str | None] = mapped_column(String(64))  # of the content a person approved
+    status_reason: Mapped[Words | None]  # why it was superseded
     status: Mapped[str] = mapped_column(String(20), server_default="pending")
     version: Mapped[Version]
     reviewed_by: Mapped[Id | None]

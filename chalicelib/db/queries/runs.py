@@ -1,0 +1,250 @@
+"""Every statement on runs, their steps and the tenant's queue."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, and_, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from chalicelib.db.driver import Deferred, defer, execute_and_commit, sqlstate
+from chalicelib.db.models import AgentRun, AgentRunStep, UsageEntry
+from chalicelib.domain.errors import LeaseLost, NotFound
+from chalicelib.domain.ids import RunId, TenantScope
+from chalicelib.domain.runs import FAILURES_IN_A_ROW, LEASE, OLDEST
+
+LOST: Final = "BV001"
+"""The SQLSTATE with which the fence refuses."""
+
+_CLAIM = text("""
+    SELECT r.id, r.agent_type, r.agent_config_id, r.input, r.config, r.agent_version, r.attempt, r.failures,
+           r.requested_by, r.trigger, r.causation, r.owner_id, r.approval_required, r.approval_expiry_hours, c.rings
+    FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c
+    JOIN agent_runs r ON r.id = c.run_id AND r.customer_id = current_customer()
+""")
+_FENCE = text("SELECT * FROM fence(:run, :token, :lease, :queue)")
+_CHECKPOINT = text("""
+    SELECT * FROM checkpoint(
+        :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:reserved AS jsonb), :step, :total
+    )
+""")
+_YIELD = text("SELECT yield_run(:run, :token, :lease, :due, :reason, :failures, :limit)")
+_END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error, :sinks)")
+_RING_IF_DUE = text("SELECT ring_if_due(:limit)")
+_RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
+_CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
+_DUE_TENANTS = text("""
+    SELECT DISTINCT q.customer_id
+    FROM tenant_queues q
+    WHERE (q.rung_at IS NULL OR q.rung_at <= app_now() - CAST(:patience AS interval))
+      AND EXISTS (
+        SELECT FROM agent_runs r
+        WHERE r.customer_id = q.customer_id
+          AND (r.status = 'pending' AND r.due_at <= app_now() OR r.status = 'running' AND r.lease_expires_at <= app_now())
+      )
+    LIMIT 500
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's hold on a run."""
+
+    run_id: RunId
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the fence saw while it held the run."""
+
+    cancel_requested: bool
+    agents_enabled: bool
+
+
+def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any] | None:
+    """Take the tenant's best due run and commit, in one flight; None when there is none or no slot."""
+    return execute_and_commit(
+        session,
+        _CLAIM,
+        {
+            "token": token,
+            "lease": LEASE,
+            "limit": limit,
+            "enabled": enabled,
+            "failures": FAILURES_IN_A_ROW,
+            "oldest": OLDEST,
+            "sinks": list(sinks),
+        },
+    ).one_or_none()
+
+
+def fence(session: Session, lease: Lease, *, queue: bool = False) -> Deferred:
+    """Hold the run until commit, or have the transaction's next flight raise; see `lost`."""
+    return defer(session, _FENCE, {"run": lease.run_id, "token": lease.token, "lease": LEASE, "queue": queue})
+
+
+def checkpoint(
+    session: Session,
+    lease: Lease,
+    *,
+    steps: list[dict[str, Any]],
+    settled: list[dict[str, Any]],
+    reserved: list[dict[str, Any]],
+    current_step: str | None,
+    total: int | None,
+) -> Deferred:
+    """Record results and reserve calls, with the next flight; its row becomes `Orders`."""
+    return defer(
+        session,
+        _CHECKPOINT,
+        {
+            "run": lease.run_id,
+            "token": lease.token,
+            "lease": LEASE,
+            "steps": json.dumps(steps),
+            "settled": json.dumps(settled),
+            "reserved": json.dumps(reserved),
+            "step": current_step,
+            "total": total,
+        },
+    )
+
+
+def orders(answered: Deferred) -> Orders:
+    row = answered.one()
+    return Orders(row.cancel_requested, row.agents_enabled)
+
+
+def give_back(
+    session: Session, lease: Lease, *, due: timedelta, reason: str | None, failures: int, limit: int
+) -> bool:
+    """Back to pending, due later. Says whether a message is owed."""
+    answer = execute_and_commit(
+        session,
+        _YIELD,
+        {
+            "run": lease.run_id,
+            "token": lease.token,
+            "lease": LEASE,
+            "due": due,
+            "reason": reason,
+            "failures": failures,
+            "limit": limit,
+        },
+    )
+    return bool(answer.scalar_one())
+
+
+def end(
+    session: Session,
+    lease: Lease,
+    *,
+    status: str,
+    output: dict[str, Any] | None,
+    code: str | None,
+    error: str | None,
+    limit: int,
+    sinks: Sequence[str],
+) -> bool:
+    """End the run for good, in one flight with the commit. Says whether a message is owed."""
+    fence(session, lease, queue=True)
+    defer(
+        session,
+        _END,
+        {
+            "run": lease.run_id,
+            "status": status,
+            "output": None if output is None else json.dumps(output),
+            "code": code,
+            "error": error,
+            "sinks": list(sinks),
+        },
+    )
+    return bool(execute_and_commit(session, _RING_IF_DUE, {"limit": limit}).scalar_one())
+
+
+def lost(error: DBAPIError) -> bool:
+    """Whether the fence refused."""
+    return sqlstate(error) == LOST
+
+
+def raise_if_lost(error: DBAPIError) -> None:
+    if lost(error):
+        raise LeaseLost from None
+
+
+def cancel(session: Session, run_id: RunId, user_id: str | None, *, limit: int, sinks: Sequence[str]) -> Row[Any] | None:
+    return session.execute(
+        _CANCEL, {"run": run_id, "user": user_id, "limit": limit, "sinks": list(sinks)}
+    ).one_or_none()
+
+
+def ring_again(session: Session, *, limit: int, patience: timedelta) -> bool:
+    return bool(session.execute(_RING_AGAIN, {"limit": limit, "patience": patience}).scalar_one())
+
+
+def tenants_with_due_runs(session: Session, *, patience: timedelta) -> list[str]:
+    """For the sweep, as bevyly_system."""
+    return list(session.execute(_DUE_TENANTS, {"patience": patience}).scalars())
+
+
+def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:
+    """The run, or NotFound (also for another tenant's, so ids cannot be probed)."""
+    run = session.scalar(select(AgentRun).where(AgentRun.customer_id == scope, AgentRun.id == run_id))
+    if run is None:
+        raise NotFound("There is no such run.")
+    return run
+
+
+def steps(session: Session, scope: TenantScope, run_id: str, *, limit: int | None = None) -> Sequence[AgentRunStep]:
+    """A run's recorded steps in the order they were recorded."""
+    return session.scalars(
+        select(AgentRunStep)
+        .where(AgentRunStep.customer_id == scope, AgentRunStep.run_id == run_id)
+        .order_by(AgentRunStep.recorded_at, AgentRunStep.key)
+        .limit(limit)
+    ).all()
+
+
+def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Row[Any]]:
+    """What a run paid for, by provider and status."""
+    entry = UsageEntry
+    return session.execute(
+        select(
+            entry.provider,
+            entry.status,
+            func.count().label("calls"),
+            func.sum(entry.credits).label("credits"),
+            func.sum(entry.tokens_in).label("tokens_in"),
+            func.sum(entry.tokens_out).label("tokens_out"),
+        )
+        .where(entry.customer_id == scope, entry.run_id == run_id)
+        .group_by(entry.provider, entry.status)
+        .order_by(entry.provider, entry.status)
+    ).all()
+
+
+def matching(scope: TenantScope, *, status: str | None, agent_type: str | None, config_id: str | None) -> ColumnElement[bool]:
+    """The condition of a list of runs."""
+    wanted = [AgentRun.customer_id == scope]
+    if status:
+        wanted.append(AgentRun.status == status)
+    if agent_type:
+        wanted.append(AgentRun.agent_type == agent_type)
+    if config_id:
+        wanted.append(AgentRun.agent_config_id == config_id)
+    return and_(*wanted)
+
+
+def count_running(session: Session, scope: TenantScope) -> int:
+    return session.scalar(
+        select(func.count()).where(AgentRun.customer_id == scope, AgentRun.status == "running")
+    ) or 0
+
+
+def created_after(moment: datetime) -> ColumnElement[bool]:
+    return AgentRun.created_at >= moment
