@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import IO, Any, Literal, Self
 
 import pg8000.native
 
@@ -42,6 +42,7 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _ALIAS = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+_NOBODY = 65534
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 _PR_SET_PDEATHSIG = 1
 
@@ -55,19 +56,29 @@ class Postgres:
 
     superuser = "postgres"
 
-    def __init__(self, data_dir: Path, *, port: int = 0, settings: Mapping[str, str] = _NO_SETTINGS) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        settings: Mapping[str, str] = _NO_SETTINGS,
+        root_becomes: Literal["alias", "nobody"] | None = None,
+    ) -> None:
         """Nothing is touched before `start`.
 
         Args:
             data_dir: made at the first start; the log and the passwords lie beside it.
             port: 0 picks a free one at each start.
             settings: server settings by name, such as `FORGETFUL`; they win over ours.
+            root_becomes: PostgreSQL does not run as root. "alias" shows it another number in a user
+                namespace, anywhere; "nobody" needs a place that nobody may enter. None takes what works.
         """
         self.data_dir = data_dir.absolute()
         self.port = port
         self.log_file = self.data_dir.with_name(f"{self.data_dir.name}.log")
         self.password_file = self.data_dir.with_name(f"{self.data_dir.name}.passwords.json")
         self._wanted_port = port
+        self._as_nobody = _needs_nobody(root_becomes)
         self._settings = {"timezone": "UTC", "log_timezone": "UTC", **settings}
         self._passwords: dict[str, str] = {}
         self._server: subprocess.Popen[bytes] | None = None
@@ -91,6 +102,7 @@ class Postgres:
         if not (self.data_dir / "PG_VERSION").exists():
             self._create()
         self._stop_leftover()
+        self._own(self.data_dir)
         self._start_server()
         atexit.register(self.stop)
         self.ensure_roles()
@@ -178,24 +190,20 @@ class Postgres:
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self.data_dir.with_name(f"{self.data_dir.name}.initdb-password")
         _write_private(password, self._passwords[self.superuser])
-        command = [
-            *(binary("initdb"), "-D", str(unfinished), "-U", self.superuser, f"--pwfile={password}"),
+        unfinished.mkdir(mode=0o700)
+        self._own(unfinished)
+        self._own(password)
+        arguments = [
+            *("-D", str(unfinished), "-U", self.superuser, f"--pwfile={password}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums", *_locale_options()),
             *(["--no-sync"] if self._settings.get("fsync") == "off" else []),
         ]
         try:
             with self.log_file.open("ab") as log:
-                done = subprocess.run(
-                    _as_ordinary_user(command),
-                    env=_ENVIRONMENT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    check=False,
-                )
+                returncode = self._popen("initdb", arguments, log).wait()
         finally:
             password.unlink()
-        if done.returncode != 0:
+        if returncode != 0:
             raise PostgresError(f"initdb could not make {self.data_dir}.{self._log_tail()}")
         unfinished.rename(self.data_dir)
 
@@ -222,15 +230,34 @@ class Postgres:
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                _as_ordinary_user([binary("postgres"), "-D", str(self.data_dir), *options]),
-                env=_ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C at the terminal is for us, and we stop it in order
-                preexec_fn=_dies_with_its_starter(),  # noqa: PLW1509  no lock is taken in it
-            )
+            return self._popen("postgres", ["-D", str(self.data_dir), *options], log)
+
+    def _popen(self, name: str, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """One of PostgreSQL's programs, as a user that it accepts."""
+        if self._as_nobody:
+            prefix: tuple[str, ...] = ()
+            program = _where_nobody_may_go(Path(binary(name)), self.data_dir.parent)
+        else:
+            prefix, program = (_ALIAS if os.geteuid() == 0 else ()), Path(binary(name))
+        return subprocess.Popen(
+            [*prefix, str(program), *arguments],
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=_NOBODY if self._as_nobody else None,
+            group=_NOBODY if self._as_nobody else None,
+            extra_groups=() if self._as_nobody else None,
+            start_new_session=True,  # Ctrl-C at the terminal is for us, and we stop it in order
+            preexec_fn=_dies_with_its_starter(),  # noqa: PLW1509  no lock is taken in it
+        )
+
+    def _own(self, path: Path) -> None:
+        """As root, give the files to whom the server runs as; the machine may allow the other way today."""
+        owner = _NOBODY if self._as_nobody else 0
+        if os.geteuid() == 0 and path.stat().st_uid in {0, _NOBODY} - {owner}:
+            for each in (path, *path.rglob("*")):
+                os.chown(each, owner, owner, follow_symlinks=False)
 
     def _becomes_ready(self, deadline: float) -> bool:
         """True once the server of ours says so; the file of a crashed one says "ready" too."""
@@ -278,11 +305,11 @@ class Postgres:
 @contextmanager
 def throwaway(settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]:
     """A running server for a test, gone with its data afterwards. About a second to start."""
-    with (
-        tempfile.TemporaryDirectory(prefix="bevyly-postgres-", ignore_cleanup_errors=True) as place,
-        Postgres(Path(place) / "data", settings=settings) as server,
-    ):
-        yield server
+    with tempfile.TemporaryDirectory(prefix="bevyly-postgres-", ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        place.chmod(0o711)  # the server may have to run as somebody else
+        with Postgres(place / "data", settings=settings) as server:
+            yield server
 
 
 @functools.cache
@@ -323,17 +350,10 @@ def _locale_options() -> Sequence[str]:
     return ("--locale=C.UTF-8",)
 
 
-def _as_ordinary_user(command: Sequence[str]) -> list[str]:
-    """PostgreSQL refuses to run as root: in a user namespace of its own it sees another number."""
+def _needs_nobody(root_becomes: Literal["alias", "nobody"] | None) -> bool:
     if os.geteuid() != 0:
-        return list(command)
-    if not _namespaces_allowed():
-        raise PostgresError(
-            "PostgreSQL does not run as root, and this machine does not allow user namespaces "
-            f"({' '.join(_ALIAS)} fails). Run as an ordinary user, or allow them (in a container: "
-            "--security-opt seccomp=unconfined), or point DATABASE_URL at a server that runs elsewhere."
-        )
-    return [*_ALIAS, *command]
+        return False
+    return root_becomes == "nobody" or (root_becomes is None and not _namespaces_allowed())
 
 
 @functools.cache
@@ -342,6 +362,38 @@ def _namespaces_allowed() -> bool:
         return False
     tried = subprocess.run([*_ALIAS, "true"], env=_ENVIRONMENT, capture_output=True, check=False)
     return tried.returncode == 0
+
+
+def _where_nobody_may_go(program: Path, place: Path) -> Path:
+    """The program, or its copy under /var/tmp when it lies in a home that only root may enter."""
+    if not _nobody_can("-x", place):
+        raise PostgresError(
+            "PostgreSQL does not run as root, this machine does not allow user namespaces "
+            f"({' '.join(_ALIAS)} fails), and {place} is closed to the user nobody. Run as an ordinary user, "
+            "or allow namespaces (in a container: --security-opt seccomp=unconfined), or use a directory "
+            "that others may enter, or point DATABASE_URL at a server that runs elsewhere."
+        )
+    if _nobody_can("-x", program):
+        return program
+    install = program.parent.parent
+    copy = Path("/var/tmp") / f"bevyly-{install.name}"  # noqa: S108  it has to be reachable for others
+    if not (copy / "complete").exists():
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir(mode=0o755)
+        # Its libraries lie beside the package, and the programs look for them by the same way up.
+        package = install.parent
+        shutil.copytree(install, copy / package.name / install.name, symlinks=True)
+        for libraries in package.parent.glob(f"{package.name}.libs"):
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        (copy / "complete").touch()
+    return copy / install.parent.name / install.name / "bin" / program.name
+
+
+def _nobody_can(test: str, path: Path) -> bool:
+    asked = subprocess.run(
+        ["test", test, str(path)], env=_ENVIRONMENT, user=_NOBODY, group=_NOBODY, extra_groups=(), check=False
+    )
+    return asked.returncode == 0
 
 
 def _dies_with_its_starter() -> Callable[[], None] | None:
