@@ -141,7 +141,7 @@ def give_back(
 
 def end(
     session: Session,
-    lease: Lease,
+    run_id: RunId,
     *,
     status: str,
     output: dict[str, Any] | None,
@@ -150,13 +150,15 @@ def end(
     limit: int,
     sinks: Sequence[str],
 ) -> bool:
-    """End the run for good, in one flight with the commit. Says whether a message is owed."""
-    fence(session, lease, queue=True)
+    """End the run for good, in one flight with the commit and whatever was deferred before.
+
+    The session's first statement has to be `fence(…, queue=True)`. Says whether a message is owed.
+    """
     defer(
         session,
         _END,
         {
-            "run": lease.run_id,
+            "run": run_id,
             "status": status,
             "output": None if output is None else json.dumps(output),
             "code": code,

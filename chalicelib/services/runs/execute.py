@@ -1,0 +1,248 @@
+"""A worker's visit to one tenant: claim the best due run, work on it for a slice, give it back or end it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from chalicelib.agents import registry
+from chalicelib.agents.base import Agent
+from chalicelib.db.queries import approvals
+from chalicelib.db.queries import runs as queries
+from chalicelib.db.work import Database, Work
+from chalicelib.domain.access import Actor, engine_for
+from chalicelib.domain.errors import AppError, Invalid, LeaseLost, ProviderBusy
+from chalicelib.domain.ids import CustomerId, RunId, new_id
+from chalicelib.domain.runs import FAILURES_IN_A_ROW, RunStatus, backoff
+from chalicelib.faults import Point, reach
+from chalicelib.services.approvals.propose import Origin
+from chalicelib.services.runs.context import CancelRequested, Deadline, DurableRun, Providers, SwitchedOff, Yielded
+from chalicelib.services.runs.record import Step
+
+logger = logging.getLogger(__name__)
+
+LONGEST_MESSAGE_DELAY = timedelta(minutes=15)
+"""SQS's own; waits beyond it are the sweep's."""
+MOST_ERRORS_TOLD = 100
+SWITCHED_OFF = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Executes runs. `providers` gives a tenant's way to the outside, or raises why there is none."""
+
+    database: Database
+    providers: Callable[[CustomerId], Providers]
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+    def visit(self, customer_id: CustomerId, function_left: Callable[[], timedelta]) -> RunId | None:
+        """Work on one run of this tenant for a slice. Returns which, or None when there was nothing to do."""
+        actor = engine_for(customer_id)
+        reach(Point.BEFORE_CLAIM)
+        claimed = self._claim(actor)
+        reach(Point.AFTER_CLAIM)
+        if claimed is None:
+            return None
+        visit = _Visit(self, actor, claimed.row, queries.Lease(RunId(claimed.row.id), claimed.token))
+        try:
+            visit.work(self._deadline(function_left))
+        except LeaseLost:
+            logger.info("the run is somebody else's now", extra={"run_id": claimed.row.id})
+        return RunId(claimed.row.id)
+
+    def _claim(self, actor: Actor) -> "_Claimed | None":
+        settings = self.database.settings
+        token = new_id("RunId")
+        with self.database.enter(actor) as work:
+            row = queries.claim(
+                work.session,
+                token=token,
+                limit=settings.agents_max_concurrent_runs,
+                enabled=settings.agents_enabled,
+                sinks=settings.event_sinks,
+            )
+            work.rung = row is not None and bool(row.rings)
+            work.emitted = row is not None and row.attempt == 0
+        return None if row is None else _Claimed(row, token)
+
+    def _deadline(self, function_left: Callable[[], timedelta]) -> Deadline:
+        seconds = self.database.settings.run_slice_seconds
+        return Deadline(self.clock() + seconds, function_left, self.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    row: Any
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One slice of one run."""
+
+    engine: Engine
+    actor: Actor
+    row: Any  # as it was when it was claimed
+    lease: queries.Lease
+
+    def work(self, deadline: Deadline) -> None:
+        """Run the agent, and whatever comes of it leave the run in a state somebody goes on from."""
+        run: DurableRun | None = None
+        try:
+            agent = registry.find(self.row.agent_type)
+            run = self._context(deadline)
+            self._run_agent(agent, run)
+            self._end(RunStatus.COMPLETED, run)
+        except LeaseLost:
+            raise
+        except DBAPIError as error:
+            queries.raise_if_lost(error)
+            raise
+        except Yielded:
+            self._give_back(run, timedelta(), None)
+        except SwitchedOff:
+            self._give_back(run, SWITCHED_OFF, "Agents are switched off.")
+        except CancelRequested:
+            self._end(RunStatus.CANCELLED, run)
+        except ProviderBusy as busy:
+            self._give_back(run, busy.retry_after or timedelta(minutes=1), busy.message)
+        except AppError as refused:
+            logger.info("a run ended with a refusal", extra={"run_id": self.row.id, "code": refused.code})
+            self._end(RunStatus.FAILED, run, refused)
+        except Exception:
+            logger.exception("a run met a bug", extra={"run_id": self.row.id})
+            self._back_off(run)
+
+    def _run_agent(self, agent: Agent, run: DurableRun) -> None:
+        try:
+            config, inputs = agent.config.model_validate(self.row.config), agent.input.model_validate(self.row.input)
+        except ValidationError:
+            raise Invalid(
+                "This agent has changed since the run was accepted, and its settings no longer fit. Save the agent"
+                " again, then start a new run.",
+                code="config_outdated",
+            ) from None
+        try:
+            agent.run(run, inputs, config)
+        finally:
+            try:
+                agent.cleanup()
+            except Exception:
+                logger.exception("cleanup failed", extra={"run_id": self.row.id})
+
+    def _context(self, deadline: Deadline) -> DurableRun:
+        origin = Origin(
+            run_id=self.lease.run_id,
+            agent_type=self.row.agent_type,
+            config_id=self.row.agent_config_id,
+            owner_id=self.row.owner_id,
+            starter_id=self.row.requested_by,
+            expiry=timedelta(hours=self.row.approval_expiry_hours),
+            approval_required=self.row.approval_required,
+            causation=self.row.causation,
+        )
+        return DurableRun(
+            database=self.engine.database,
+            actor=self.actor,
+            lease=self.lease,
+            origin=origin,
+            providers=self.engine.providers(self.actor.customer_id),
+            deadline=deadline,
+            recorded=self._recorded(),
+        )
+
+    def _recorded(self) -> dict[str, Step]:
+        """What earlier slices did. (`attempt` is as it was before this claim.)"""
+        if self.row.attempt == 0:
+            return {}
+        with self.engine.database.enter(self.actor) as work:
+            rows = queries.steps(work.session, self.actor.scope, self.lease.run_id)
+        return {
+            row.key: Step(row.key, row.input_hash, row.output, row.error, row.error_code, item=row.item) for row in rows
+        }
+
+    def _give_back(self, run: DurableRun | None, due: timedelta, reason: str | None) -> None:
+        """To the queue, due later; waiting is no failure."""
+        self._hand_over(run, due, reason, failures=0 if run and run.has_progressed else self.row.failures)
+
+    def _back_off(self, run: DurableRun | None) -> None:
+        """After a bug: try again later, at most FAILURES_IN_A_ROW times without progress."""
+        progressed = run is not None and run.has_progressed
+        failures = 1 if progressed else self.row.failures + 1
+        if failures >= FAILURES_IN_A_ROW:
+            said = AppError(
+                f"The agent failed {failures} times in a row for a reason of its own, which has been logged."
+                " Try again later; if it happens again, tell support this run's id.",
+                code="internal",
+            )
+            self._end(RunStatus.FAILED, run, said)
+        else:
+            self._hand_over(run, backoff(failures), "Something unexpected happened; trying again.", failures=failures)
+
+    def _hand_over(self, run: DurableRun | None, due: timedelta, reason: str | None, *, failures: int) -> None:
+        if run is not None:
+            run.finish()
+        settings = self.engine.database.settings
+        with self._ending() as work:
+            work.rung = queries.give_back(
+                work.session,
+                self.lease,
+                due=due,
+                reason=reason,
+                failures=failures,
+                limit=settings.agents_max_concurrent_runs,
+            )
+        if timedelta() < due <= LONGEST_MESSAGE_DELAY:
+            self.engine.database.signals.ring(self.actor.customer_id, delay=due)
+
+    def _end(self, status: RunStatus, run: DurableRun | None, refused: AppError | None = None) -> None:
+        if run is not None:
+            run.finish()
+        settings = self.engine.database.settings
+        reach(Point.BEFORE_END)
+        with self._ending() as work:
+            queries.fence(work.session, self.lease, queue=True)
+            item_ids = approvals.ids_of_run(work.session, self.actor.scope, self.lease.run_id) if run else []
+            work.rung = queries.end(
+                work.session,
+                self.lease.run_id,
+                status=status.value,
+                output=None if run is None else _output(run, item_ids, success=status is RunStatus.COMPLETED),
+                code=refused.code if refused else None,
+                error=refused.message if refused else None,
+                limit=settings.agents_max_concurrent_runs,
+                sinks=settings.event_sinks,
+            )
+            work.emitted = True
+        reach(Point.AFTER_END)
+
+    @contextmanager
+    def _ending(self) -> Iterator[Work]:
+        """The transaction that lets go of the run."""
+        try:
+            with self.engine.database.enter(self.actor) as work:
+                yield work
+        except DBAPIError as error:
+            queries.raise_if_lost(error)
+            raise
+
+
+def _output(run: DurableRun, item_ids: list[str], *, success: bool) -> dict[str, Any]:
+    """The run's output, with the plan's fields; what an agent noted stands beside them."""
+    failed = [step for step in run.recorded.values() if step.error is not None]
+    return {
+        "success": success,
+        "itemsProcessed": run.counters.processed,
+        "itemsSucceeded": run.counters.succeeded,
+        "itemsFailed": run.counters.failed,
+        "results": [{"key": step.key} for step in run.recorded.values() if step.item and step.error is None][:1000],
+        "errors": [{"item": step.key, "error": step.error} for step in failed[:MOST_ERRORS_TOLD]],
+        "approvalItemIds": item_ids,
+        **run.notes,
+    }

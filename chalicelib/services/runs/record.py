@@ -1,0 +1,137 @@
+"""What a run remembers: recorded steps, results not yet written, and how values become JSON and back."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from chalicelib.agents.base import Proposal
+from chalicelib.domain.errors import AppError, Conflict
+from chalicelib.domain.ids import UsageEntryId, new_usage_entry_id
+from chalicelib.domain.money import Charge, Meter, Quote
+
+Value = TypeVar("Value")
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def encode(value: object, kind: type[Any]) -> Any:
+    """As plain JSON."""
+    return _adapter(kind).dump_python(value, mode="json")
+
+
+def decode(value: Any, kind: type[Value]) -> Value:
+    """The value a step returned, whether it ran now or long ago."""
+    result: Value = _adapter(kind).validate_python(value)
+    return result
+
+
+def fingerprint(inputs: object) -> str:
+    """SHA-256 (hex) of what a step depends on."""
+    plain = to_jsonable_python(inputs, fallback=str)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One result, recorded or about to be."""
+
+    key: str
+    input_hash: str
+    output: Any = None  # JSON
+    error: str | None = None
+    error_code: str | None = None
+    item: bool = False
+    duration_ms: int = 0
+
+    def as_row(self, proposal: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "status": "failed" if self.error is not None else "succeeded",
+            "inputHash": self.input_hash,
+            "output": self.output,
+            "error": self.error,
+            "errorCode": self.error_code,
+            "item": self.item,
+            "durationMs": self.duration_ms,
+            "proposal": proposal,
+        }
+
+
+def check_same(step: Step, input_hash: str) -> None:
+    """Raise Conflict when a recorded step is asked for with other input: the agent is not repeatable."""
+    if step.input_hash != input_hash:
+        raise Conflict(
+            f"The step {step.key} was done before with other input, so the run cannot go on. Start it again.",
+            code="step_changed",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A call that is booked and may be made."""
+
+    id: UsageEntryId
+    step_key: str
+    quote: Quote
+    meter: Meter = field(default_factory=Meter)
+
+    @classmethod
+    def of(cls, step_key: str, quote: Quote) -> "Reserved":
+        return cls(new_usage_entry_id(), step_key, quote)
+
+    def as_row(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "stepKey": self.step_key,
+            "provider": self.quote.provider,
+            "operation": self.quote.operation,
+            "model": None,
+            "credits": self.quote.credits,
+        }
+
+    def settled(self, error: BaseException | None) -> dict[str, Any]:
+        """How the books close: what the provider charged, nothing, or nobody knows."""
+        charge = self.meter.total()
+        if charge is None:
+            unknown = isinstance(error, AppError) and error.code == "provider_timeout"
+            charge = Charge(credits=self.quote.credits if unknown else 0)
+            status = "unknown" if unknown else "released"
+        else:
+            status = "settled"
+        return {
+            "id": self.id,
+            "status": status,
+            "model": charge.model,
+            "credits": charge.credits,
+            "tokensIn": charge.tokens_in,
+            "tokensCached": charge.tokens_cached,
+            "tokensOut": charge.tokens_out,
+            "tokensReasoning": charge.tokens_reasoning,
+            "requestId": charge.request_id,
+        }
+
+
+@dataclass(slots=True)
+class Unwritten:
+    """Results that wait for the next transaction; a crash loses them, and their calls are made again."""
+
+    steps: list[tuple[Step, Proposal | None]] = field(default_factory=list)
+    settled: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self) -> "Unwritten":
+        """All of it, leaving nothing."""
+        taken = Unwritten(self.steps, self.settled)
+        self.steps, self.settled = [], []
+        return taken
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.settled)
