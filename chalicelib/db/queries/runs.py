@@ -250,3 +250,17 @@ def count_running(session: Session, scope: TenantScope) -> int:
 
 def created_after(moment: datetime) -> ColumnElement[bool]:
     return AgentRun.created_at >= moment
+
+
+_COPY_STEPS = text("""
+    INSERT INTO agent_run_steps
+        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
+    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
+    FROM agent_run_steps
+    WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
+""")
+
+
+def copy_steps(session: Session, scope: TenantScope, *, source: str, target: str) -> None:
+    """Another run's record, for a run that goes on from there. What proposed something is done again."""
+    defer(session, _COPY_STEPS, {"scope": scope, "source": source, "target": target})

@@ -18,8 +18,10 @@ MOST_ROWS: Final = 50_000
 MOST_EMPLOYEES: Final = 10_000_000
 MOST_DOLLARS: Final = 10**14
 MOST_TECHNOLOGIES: Final = 200
+LONGEST_DOMAIN: Final = 253
 
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LINK: Final = re.compile(r"https?://[^\s<>\"']{1,490}")
 
 
@@ -60,12 +62,12 @@ def _uid(word: str) -> str:
 
 def is_empty_page(answer: Mapping[str, Any]) -> bool:
     """Whether a search found nothing, which Apollo does not charge for."""
-    return answer.get("organizations", []) == [] and answer.get("accounts", []) == []
+    return all(answer.get(rows, []) == [] for rows in ("organizations", "accounts"))
 
 
 def is_unknown_company(answer: Mapping[str, Any]) -> bool:
     """Whether there was nothing to enrich, which Apollo does not charge for."""
-    return answer.get("organization", answer) is None
+    return "organization" in answer and answer["organization"] is None
 
 
 def company_page(answer: Mapping[str, Any], *, page: int, per_page: int) -> CompanyPage:
@@ -85,8 +87,7 @@ def company_page(answer: Mapping[str, Any], *, page: int, per_page: int) -> Comp
     )
 
 
-def _stubs(answer: Mapping[str, Any], name: str, *, id_name: str) -> Iterator[CompanyStub]:
-    rows = answer.get(name)
+def _stubs(rows: object, *, id_name: str) -> Iterator[CompanyStub]:
     for row in rows if isinstance(rows, list) else []:
         if not isinstance(row, dict):
             continue
@@ -134,7 +135,7 @@ def domain_of(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     domain = value.strip().lower().rstrip(".").removeprefix("www.")
-    return domain if len(domain) <= 253 and _DOMAIN.fullmatch(domain) else None
+    return domain if len(domain) <= LONGEST_DOMAIN and _DOMAIN.fullmatch(domain) else None
 
 
 def _technologies(row: Mapping[str, Any]) -> Iterator[str]:
@@ -153,8 +154,8 @@ def _line(value: object, most: int) -> str | None:
         value = f"{value:d}" if abs(value) < 10**18 else None
     if not isinstance(value, str):
         return None
-    printable = "".join(" " if ord(sign) < 32 or 127 <= ord(sign) < 160 else sign for sign in value)
-    return " ".join(_storable(printable).split())[:most].strip() or None
+    printable = _CONTROL.sub(" ", _storable(value))
+    return " ".join(printable.split())[:most].strip() or None
 
 
 def _text(value: object, most: int) -> str | None:

@@ -169,12 +169,15 @@ class _Visit:
 
     def _give_back(self, run: DurableRun | None, due: timedelta, reason: str | None) -> None:
         """To the queue, due later; waiting is no failure."""
-        self._hand_over(run, due, reason, failures=0 if run and run.has_progressed else self.row.failures)
+        if run is not None:
+            run.finish()
+        self._hand_over(due, reason, failures=0 if run and run.has_progressed else self.row.failures)
 
     def _back_off(self, run: DurableRun | None) -> None:
         """After a bug: try again later, at most FAILURES_IN_A_ROW times without progress."""
-        progressed = run is not None and run.has_progressed
-        failures = 1 if progressed else self.row.failures + 1
+        if run is not None:
+            run.finish()
+        failures = 1 if run and run.has_progressed else self.row.failures + 1
         if failures >= FAILURES_IN_A_ROW:
             said = AppError(
                 f"The agent failed {failures} times in a row for a reason of its own, which has been logged."
@@ -183,11 +186,9 @@ class _Visit:
             )
             self._end(RunStatus.FAILED, run, said)
         else:
-            self._hand_over(run, backoff(failures), "Something unexpected happened; trying again.", failures=failures)
+            self._hand_over(backoff(failures), "Something unexpected happened; trying again.", failures=failures)
 
-    def _hand_over(self, run: DurableRun | None, due: timedelta, reason: str | None, *, failures: int) -> None:
-        if run is not None:
-            run.finish()
+    def _hand_over(self, due: timedelta, reason: str | None, *, failures: int) -> None:
         settings = self.engine.database.settings
         with self._ending() as work:
             work.rung = queries.give_back(

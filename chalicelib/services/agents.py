@@ -1,0 +1,101 @@
+"""Agent configurations: create, change, put away."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from chalicelib.agents import registry
+from chalicelib.db.models import AgentConfig, User
+from chalicelib.db.queries import agents as queries
+from chalicelib.db.work import Work
+from chalicelib.domain.errors import Conflict, Invalid
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.ids import AgentConfigId, new_agent_config_id
+from chalicelib.services.runs.start import check_config
+
+
+def create(
+    work: Work,
+    *,
+    agent_type: str,
+    name: str,
+    config: Mapping[str, Any],
+    enabled: bool = True,
+    approval_required: bool = True,
+    approval_expiry_hours: int | None = None,
+    owner_id: str | None = None,
+) -> AgentConfig:
+    """A new configuration. Raises Invalid where it does not fit its agent type or its owner is nobody's."""
+    agent = registry.find(agent_type)
+    if owner_id is not None:
+        _check_owner(work, owner_id)
+    saved = AgentConfig(
+        id=new_agent_config_id(),
+        customer_id=work.actor.customer_id,
+        agent_type=agent.type,
+        name=name,
+        enabled=enabled,
+        config=check_config(agent, config),
+        approval_required=approval_required,
+        approval_expiry_hours=approval_expiry_hours,
+        owner_id=owner_id,
+        created_by=work.actor.user_id,
+        version=1,
+        created_at=work.now,
+        updated_at=work.now,
+    )
+    work.session.add(saved)
+    work.session.flush()
+    _tell(work, EventType.CONFIG_CREATED, saved)
+    return saved
+
+
+def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mapping[str, Any]) -> AgentConfig:
+    """Change some fields of a configuration as it was at `version`.
+
+    Raises Conflict with the current version when somebody else changed it first.
+    """
+    values = dict(changes)
+    before = queries.get(work.session, work.actor.scope, config_id)
+    if "config" in values:
+        values["config"] = check_config(registry.find(before.agent_type), values["config"])
+    if values.get("owner_id") is not None:
+        _check_owner(work, values["owner_id"])
+    saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
+    if saved is None:
+        raise _stale(before)
+    _tell(work, EventType.CONFIG_UPDATED, saved, fields=sorted(values))
+    return saved
+
+
+def delete(work: Work, config_id: AgentConfigId, *, version: int) -> None:
+    """Put a configuration away. Its runs keep their history; its waiting runs end when a worker meets them."""
+    before = queries.get(work.session, work.actor.scope, config_id)
+    values = {"deleted_at": work.now, "enabled": False}
+    saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
+    if saved is None:
+        raise _stale(before)
+    _tell(work, EventType.CONFIG_DELETED, saved)
+
+
+def _stale(before: AgentConfig) -> Conflict:
+    return Conflict(
+        "This agent was changed since you saw it. Load it again and repeat your change.",
+        code="stale_version",
+        details={"version": before.version},
+    )
+
+
+def _check_owner(work: Work, owner_id: str) -> None:
+    found = work.session.scalar(
+        select(User.id).where(User.customer_id == work.actor.scope, User.id == owner_id, User.status == "active")
+    )
+    if found is None:
+        raise Invalid("The owner must be an active person of your team.", pointer="/ownerId")
+
+
+def _tell(work: Work, kind: EventType, saved: AgentConfig, **details: Any) -> None:
+    payload = {"agentConfigId": saved.id, "agentType": saved.agent_type, "version": saved.version, **details}
+    work.emit(Event(kind, "agent_config", saved.id, payload))
+    work.audit(kind.value, saved.id, **details)

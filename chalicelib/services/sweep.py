@@ -1,0 +1,50 @@
+"""Every minute: what a lost message would leave lying. Each part is safe to run twice at once."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from chalicelib.db.queries import approvals, runs
+from chalicelib.db.work import Database
+from chalicelib.domain.access import engine_for
+from chalicelib.domain.ids import CustomerId
+from chalicelib.services.approvals.effects import apply_due, expire_due
+from chalicelib.services.outbox import Relay
+
+logger = logging.getLogger(__name__)
+
+PATIENCE: Final = timedelta(seconds=60)
+"""How long a ring may go unanswered before the sweep rings again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    database: Database
+    relay: Relay
+
+    def every_minute(self, time_left: Callable[[], timedelta]) -> dict[str, int]:
+        """Ring, apply, expire, publish. Returns how many of each."""
+        rung = self._ring()
+        with self.database.system() as session:
+            tenants = approvals.tenants_with_work(session)
+        applied = expired = 0
+        for tenant in tenants:
+            applied += apply_due(self.database, CustomerId(tenant))
+            expired += expire_due(self.database, CustomerId(tenant))
+        published = self.relay.drain(time_left)
+        figures = {"rung": rung, "applied": applied, "expired": expired, "published": published}
+        logger.info("swept", extra=figures)
+        return figures
+
+    def _ring(self) -> int:
+        limit = self.database.settings.agents_max_concurrent_runs
+        with self.database.system() as session:
+            tenants = runs.tenants_with_due_runs(session, patience=PATIENCE)
+        rung = 0
+        for tenant in tenants:
+            with self.database.enter(engine_for(CustomerId(tenant))) as work:
+                work.rung = runs.ring_again(work.session, limit=limit, patience=PATIENCE)
+                rung += work.rung
+        return rung

@@ -1,0 +1,10 @@
+"""The minute's handler."""
+
+from typing import Any
+
+from chalicelib.bootstrap import context
+from chalicelib.workers.runs import time_left
+
+
+def every_minute(event: Any) -> dict[str, int]:
+    return context().sweep.every_minute(time_left(event.context))
