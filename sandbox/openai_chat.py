@@ -1,0 +1,292 @@
+"""OpenAI's chat completions: keys, models, limits and usage as OpenAI has them, answers from the facts."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sandbox.answers import answer_text
+from sandbox.facts import fenced, text_of
+from sandbox.ledger import key_of
+from sandbox.schema import strict_fault
+from sandbox.text import stable_hash
+from sandbox.wire import Answer, Request, Response, json_response
+
+KEY: Final = "sandbox-openai-key"
+NO_QUOTA_KEY: Final = "no-quota-key"
+COMPLETIONS: Final = "/v1/chat/completions"
+MODELS: Final = "/v1/models"
+DEFAULT_MODEL: Final = "gpt-6-luna"
+# Model, and whether it reasons (and so refuses `temperature` and `max_tokens`).
+KNOWN_MODELS: Final[Mapping[str, bool]] = {
+    DEFAULT_MODEL: True,
+    "gpt-6": True,
+    "gpt-5-mini": True,
+    "gpt-4.1": False,
+    "gpt-4.1-mini": False,
+}
+MODEL_CREATED: Final = 1_780_000_000
+LONGEST_PROMPT: Final = 200_000  # tokens
+CACHED_FROM: Final = 1_024  # tokens; shorter prompts are never cached
+CHARACTERS_A_TOKEN: Final = 4
+
+
+class BadRequest(Exception):  # noqa: N818
+    def __init__(self, message: str, *, param: str | None, code: str | None, status: int = 400) -> None:
+        super().__init__(message)
+        self.param, self.code, self.status = param, code, status
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote and what it took."""
+
+    content: str | None
+    refusal: str | None
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+
+
+class OpenAI:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen_prefixes = set[int]()
+
+    def answer(self, request: Request, kind: str | None = None) -> Answer:
+        """The answer to one call. `kind` is a fault that the model or the key is to show."""
+        key = key_of(request)
+        if kind == "bad_key" or not key.startswith((KEY, NO_QUOTA_KEY)):
+            return Answer(_bad_key(key))
+        if request.path.startswith(MODELS) and request.method == "GET":
+            return Answer(_models(request.path.removeprefix(MODELS).strip("/")))
+        if request.path != COMPLETIONS or request.method != "POST":
+            message = f"Invalid URL ({request.method} {request.path})"
+            return Answer(error_response(404, message, "invalid_request_error"))
+        if kind == "quota" or key.startswith(NO_QUOTA_KEY):
+            return Answer(_no_quota())
+        try:
+            body = _checked(request.json)
+            completion = self._complete(body, kind)
+        except BadRequest as error:
+            return Answer(
+                error_response(
+                    error.status, str(error), "invalid_request_error", param=error.param, code=error.code
+                )
+            )
+        return Answer(
+            json_response(200, _content(body, completion), response_headers()),
+            subject=str(body["model"]),
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+        )
+
+    def _complete(self, body: Mapping[str, Any], kind: str | None) -> Completion:
+        prompt = "\n".join(text_of(message) for message in body["messages"])
+        asked = json.dumps(body.get("response_format") or "")
+        prompt_tokens = tokens(prompt) + tokens(asked) + 3 * len(body["messages"]) + 3
+        if prompt_tokens > LONGEST_PROMPT:
+            raise BadRequest(
+                f"This model's maximum context length is {LONGEST_PROMPT} tokens. However, your messages "
+                f"resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        reasoning = _reasoning_tokens(body, prompt)
+        text, refusal, reason = self._written(body, kind)
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        if kind == "truncate":
+            limit = reasoning + max(1, tokens(text) // 2)
+        if limit is not None and reasoning + tokens(text) > limit:
+            reasoning = min(reasoning, limit)
+            text, reason = text[: (limit - reasoning) * CHARACTERS_A_TOKEN], "length"
+        written = tokens(refusal or text) if text or refusal else 0
+        return Completion(
+            content=None if refusal or (reason == "content_filter" and not text) else text,
+            refusal=refusal,
+            finish_reason=reason,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=self._cached(str(body["model"]), prompt, prompt_tokens),
+            completion_tokens=reasoning + written,
+            reasoning_tokens=reasoning,
+        )
+
+    def _written(self, body: Mapping[str, Any], kind: str | None) -> tuple[str, str | None, str]:
+        if kind == "refusal":
+            return "", "I'm sorry, but I can't help with that request.", "stop"
+        if kind == "content_filter":
+            return "", None, "content_filter"
+        text = answer_text(fenced(body["messages"]), body.get("response_format"))
+        if kind == "invalid_json":
+            text = f"Here is what you asked for: {text[: len(text) * 2 // 3]} …"
+        return text, None, "stop"
+
+    def _cached(self, model: str, prompt: str, prompt_tokens: int) -> int:
+        """A long prompt whose beginning was seen before is partly cached, in steps of 128 tokens."""
+        if prompt_tokens < CACHED_FROM:
+            return 0
+        prefix = stable_hash(model, prompt[: CACHED_FROM * CHARACTERS_A_TOKEN])
+        with self._lock:
+            seen = prefix in self._seen_prefixes
+            self._seen_prefixes.add(prefix)
+        return CACHED_FROM if seen else 0
+
+
+def tokens(text: str) -> int:
+    """About four characters a token; nothing is none."""
+    return -(-len(text) // CHARACTERS_A_TOKEN)
+
+
+def error_response(
+    status: int, message: str, kind: str, *, param: str | None = None, code: str | None = None
+) -> Response:
+    content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return json_response(status, content, response_headers())
+
+
+def response_headers() -> Mapping[str, str]:
+    return {
+        "x-request-id": f"req_{uuid.uuid4().hex}",
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": "1",
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "9999",
+        "x-ratelimit-reset-requests": "6ms",
+    }
+
+
+def _bad_key(key: str) -> Response:
+    if not key:
+        return error_response(401, "You didn't provide an API key.", "invalid_request_error")
+    shown = f"{key[:3]}{'*' * max(0, len(key) - 7)}{key[-4:]}"
+    message = f"Incorrect API key provided: {shown}."
+    return error_response(401, message, "invalid_request_error", code="invalid_api_key")
+
+
+def _no_quota() -> Response:
+    message = "You exceeded your current quota, please check your plan and billing details."
+    return error_response(429, message, "insufficient_quota", code="insufficient_quota")
+
+
+def _models(wanted: str) -> Response:
+    listed = [_model(name) for name in KNOWN_MODELS]
+    if not wanted:
+        return json_response(200, {"object": "list", "data": listed}, response_headers())
+    if wanted in KNOWN_MODELS:
+        return json_response(200, _model(wanted), response_headers())
+    return error_response(
+        404,
+        f"The model '{wanted}' does not exist",
+        "invalid_request_error",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def _model(name: str) -> Mapping[str, Any]:
+    return {"id": name, "object": "model", "created": MODEL_CREATED, "owned_by": "sandbox"}
+
+
+def _checked(body: Any) -> Mapping[str, Any]:
+    """The body, or BadRequest in OpenAI's words for the first thing wrong with it."""
+    if not isinstance(body, dict):
+        raise BadRequest("We could not parse the JSON body of your request.", param=None, code=None)
+    model, messages = body.get("model"), body.get("messages")
+    if not isinstance(model, str):
+        raise BadRequest("you must provide a model parameter", param="model", code=None)
+    if model not in KNOWN_MODELS:
+        message = f"The model `{model}` does not exist or you do not have access to it."
+        raise BadRequest(message, param=None, code="model_not_found", status=404)
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        raise BadRequest("Invalid 'messages': expected an array of messages.", param="messages", code=None)
+    if body.get("stream"):
+        raise BadRequest("The sandbox does not stream.", param="stream", code="unsupported_value")
+    _check_sampling(body, reasons=KNOWN_MODELS[model])
+    _check_format(body.get("response_format"))
+    return body
+
+
+def _check_sampling(body: Mapping[str, Any], *, reasons: bool) -> None:
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise BadRequest("Invalid token limit: expected an integer of at least 1.", param=None, code=None)
+    if not reasons:
+        return
+    if body.get("temperature") is not None:
+        raise BadRequest(
+            f"Unsupported value: 'temperature' does not support {body['temperature']} with this model. "
+            "Only the default (1) value is supported.",
+            param="temperature",
+            code="unsupported_value",
+        )
+    if body.get("max_tokens") is not None:
+        raise BadRequest(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead.",
+            param="max_tokens",
+            code="unsupported_parameter",
+        )
+
+
+def _check_format(wanted: Any) -> None:
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return
+    described = wanted.get("json_schema")
+    if (
+        not isinstance(described, dict)
+        or not isinstance(described.get("schema"), dict)
+        or not described.get("name")
+    ):
+        raise BadRequest(
+            "Missing required parameter: 'response_format.json_schema'.",
+            param="response_format.json_schema",
+            code="missing_required_parameter",
+        )
+    why = strict_fault(described["schema"]) if described.get("strict") else None
+    if why:
+        message = f"Invalid schema for response_format '{described['name']}': {why}"
+        raise BadRequest(message, param="response_format", code=None)
+
+
+def _reasoning_tokens(body: Mapping[str, Any], prompt: str) -> int:
+    if not KNOWN_MODELS[str(body["model"])] or body.get("reasoning_effort") in {"none", "minimal"}:
+        return 0
+    return 64 * (1 + stable_hash(prompt) % 3)
+
+
+def _content(body: Mapping[str, Any], completion: Completion) -> Mapping[str, Any]:
+    message: Mapping[str, Any] = {
+        "role": "assistant",
+        "content": completion.content,
+        "refusal": completion.refusal,
+        "annotations": [],
+    }
+    choices: Sequence[Mapping[str, Any]] = [
+        {"index": 0, "message": message, "logprobs": None, "finish_reason": completion.finish_reason}
+    ]
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex[:29]}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body["model"],
+        "choices": choices,
+        "usage": {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "total_tokens": completion.prompt_tokens + completion.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": completion.cached_tokens, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": completion.reasoning_tokens,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }
