@@ -8,6 +8,7 @@ from sqlalchemy import select
 from chalicelib.agents import registry
 from chalicelib.db.models import AgentConfig, User
 from chalicelib.db.queries import agents as queries
+from chalicelib.db.queries import runs
 from chalicelib.db.work import Work
 from chalicelib.domain.errors import Conflict, Invalid
 from chalicelib.domain.events import Event, EventType
@@ -65,18 +66,26 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
     saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
     if saved is None:
         raise _stale(before)
+    if not saved.enabled:
+        _cancel_waiting(work, saved)
     _tell(work, EventType.CONFIG_UPDATED, saved, fields=sorted(values))
     return saved
 
 
 def delete(work: Work, config_id: AgentConfigId, *, version: int) -> None:
-    """Put a configuration away. Its runs keep their history; its waiting runs end when a worker meets them."""
+    """Put a configuration away. Its runs keep their history; its waiting runs end."""
     before = queries.get(work.session, work.actor.scope, config_id)
     values = {"deleted_at": work.now, "enabled": False}
     saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
     if saved is None:
         raise _stale(before)
+    _cancel_waiting(work, saved)
     _tell(work, EventType.CONFIG_DELETED, saved)
+
+
+def _cancel_waiting(work: Work, saved: AgentConfig) -> None:
+    sinks = work.settings.event_sinks
+    work.emitted |= runs.cancel_pending_of(work.session, saved.id, work.actor.user_id, sinks=sinks) > 0
 
 
 def _stale(before: AgentConfig) -> Conflict:

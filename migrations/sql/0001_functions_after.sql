@@ -279,6 +279,13 @@ BEGIN
             );
             CONTINUE;
         END IF;
+        IF r.agent_config_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM agent_configs g
+                WHERE g.customer_id = v_customer AND g.id = r.agent_config_id AND g.enabled AND g.deleted_at IS NULL
+           ) THEN
+            PERFORM end_run(r.id, 'cancelled', NULL, NULL, NULL, p_sinks);
+            CONTINUE;
+        END IF;
         UPDATE agent_runs a SET
             status = 'running', lease_token = p_token, lease_expires_at = v_now + p_lease,
             attempt = a.attempt + 1, progressed = false, wait_reason = NULL,
@@ -396,6 +403,28 @@ BEGIN
         now_is := 'cancelled';
     END IF;
     RETURN NEXT;
+END
+$$;
+
+-- Ends what waits for an agent that was disabled or put away. Returns how many runs that were.
+CREATE FUNCTION cancel_pending_of(p_config text, p_user text, p_sinks text[]) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_customer text := current_customer();
+    v_count int := 0;
+    v_run text;
+BEGIN
+    PERFORM FROM tenant_queues q WHERE q.customer_id = v_customer FOR UPDATE;
+    FOR v_run IN
+        SELECT a.id FROM agent_runs a
+        WHERE a.customer_id = v_customer AND a.agent_config_id = p_config AND a.status = 'pending'
+        ORDER BY a.id FOR UPDATE
+    LOOP
+        UPDATE agent_runs a SET cancel_requested_at = app_now(), cancel_requested_by = p_user
+        WHERE a.customer_id = v_customer AND a.id = v_run;
+        PERFORM end_run(v_run, 'cancelled', NULL, NULL, NULL, p_sinks);
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
 END
 $$;
 

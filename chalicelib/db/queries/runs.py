@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, and_, func, select, text
@@ -36,6 +36,14 @@ _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
 _RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
+_CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :sinks)")
+_COPY_STEPS = text("""
+    INSERT INTO agent_run_steps
+        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
+    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
+    FROM agent_run_steps
+    WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
+""")
 _DUE_TENANTS = text("""
     SELECT DISTINCT q.customer_id
     FROM tenant_queues q
@@ -185,6 +193,12 @@ def cancel(session: Session, run_id: RunId, user_id: str | None, *, limit: int, 
     ).one_or_none()
 
 
+def cancel_pending_of(session: Session, config_id: str, user_id: str | None, *, sinks: Sequence[str]) -> int:
+    """End what waits for this configuration; how many runs that were."""
+    parameters = {"config": config_id, "user": user_id, "sinks": list(sinks)}
+    return int(session.execute(_CANCEL_PENDING_OF, parameters).scalar_one())
+
+
 def ring_again(session: Session, *, limit: int, patience: timedelta) -> bool:
     return bool(session.execute(_RING_AGAIN, {"limit": limit, "patience": patience}).scalar_one())
 
@@ -240,25 +254,6 @@ def matching(scope: TenantScope, *, status: str | None, agent_type: str | None, 
     if config_id:
         wanted.append(AgentRun.agent_config_id == config_id)
     return and_(*wanted)
-
-
-def count_running(session: Session, scope: TenantScope) -> int:
-    return session.scalar(
-        select(func.count()).where(AgentRun.customer_id == scope, AgentRun.status == "running")
-    ) or 0
-
-
-def created_after(moment: datetime) -> ColumnElement[bool]:
-    return AgentRun.created_at >= moment
-
-
-_COPY_STEPS = text("""
-    INSERT INTO agent_run_steps
-        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
-    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
-    FROM agent_run_steps
-    WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
-""")
 
 
 def copy_steps(session: Session, scope: TenantScope, *, source: str, target: str) -> None:

@@ -1,0 +1,77 @@
+"""Things that tests need, with the values that matter to be said and the rest chosen."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from chalicelib.agents.base import Proposal
+from chalicelib.db.work import Database
+from chalicelib.domain.access import Actor, engine_for
+from chalicelib.domain.approvals import Priority
+from chalicelib.domain.content import LeadImport
+from chalicelib.domain.ids import AgentConfigId, ApprovalItemId, RunId, new_id
+from chalicelib.domain.runs import Trigger
+from chalicelib.services import agents
+from chalicelib.services.approvals.propose import Origin, propose
+from chalicelib.services.runs import start
+
+A_PROFILE: dict[str, Any] = {"industries": ["logistics"], "locations": ["Germany"]}
+
+
+def a_config(database: Database, actor: Actor, *, agent_type: str = "lead_source", **said: Any) -> AgentConfigId:
+    with database.enter(actor) as work:
+        values: dict[str, Any] = {"name": "An agent", "config": {**A_PROFILE, "batchSize": 3}, **said}
+        return AgentConfigId(agents.create(work, agent_type=agent_type, **values).id)
+
+
+def a_run(database: Database, actor: Actor, *, config_id: AgentConfigId | None = None, **inputs: Any) -> RunId:
+    """An accepted run of a lead source."""
+    config_id = config_id or a_config(database, actor)
+    with database.enter(actor) as work:
+        run = start.start(work, agent_type=None, config_id=config_id, inputs=inputs, trigger=Trigger.MANUAL)
+        return RunId(run.id)
+
+
+def an_item(
+    database: Database,
+    actor: Actor,
+    *,
+    domain: str | None = None,
+    priority: Priority = Priority.NORMAL,
+    flags: tuple[dict[str, str], ...] = (),
+    owner: Actor | None = None,
+    approval_required: bool = True,
+) -> ApprovalItemId:
+    """A pending lead, born as agents' proposals are."""
+    domain = domain or f"{new_id('AccountId')[4:]}.example"
+    run_id = a_run(database, actor)
+    proposal = Proposal(
+        content=LeadImport(name=f"Company {domain}", domain=domain, employee_count=50),
+        title=f"Import {domain}",
+        dedupe_key=f"lead:{domain}",
+        evidence={},
+        priority=priority,
+        flags=flags,
+    )
+    origin = Origin(
+        run_id=run_id,
+        agent_type="lead_source",
+        config_id=None,
+        owner_id=(owner or actor).user_id,
+        starter_id=actor.user_id,
+        expiry=timedelta(hours=72),
+        approval_required=approval_required,
+        causation={},
+    )
+    with database.enter(engine_for(actor.customer_id)) as work:
+        (birth,) = propose(work, origin, [proposal])
+        work.session.flush()
+    assert birth.item_id is not None, birth.skipped
+    return birth.item_id
+
+
+def rows(database: Database, actor: Actor, sql: str, **parameters: Any) -> list[Any]:
+    """What a tenant's tables say."""
+    with database.enter(engine_for(actor.customer_id)) as work:
+        return list(work.session.execute(text(sql), parameters).all())
