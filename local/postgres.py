@@ -290,7 +290,7 @@ class Postgres:
             os.kill(pid, signal.SIGINT)
             time.sleep(0.02)
         lines = _postmaster_file(self.data_dir)
-        if lines[:1] == [str(pid)] and _command_of(pid):
+        if lines[:1] == [str(pid)] and _exists(pid):
             # The number belongs to a stranger by now, which postgres takes for a living server. It passes
             # over its parent's number; the other lines stay and tell whether the old sessions are gone.
             (self.data_dir / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
@@ -420,6 +420,16 @@ def _postmaster_file(data_dir: Path) -> list[str]:
         return [line.strip() for line in (data_dir / "postmaster.pid").read_text().splitlines()]
     except FileNotFoundError:
         return []
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _command_of(pid: int) -> str:

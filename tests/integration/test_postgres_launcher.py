@@ -86,7 +86,8 @@ def test_starting_twice_and_stopping_twice_do_no_harm(server: Postgres) -> None:
 
 def test_a_killed_server_starts_again_with_what_was_committed(server: Postgres) -> None:
     os.kill(server.pid, signal.SIGKILL)
-    assert is_gone(server.pid)
+    assert server._server is not None
+    assert server._server.wait(5) == -signal.SIGKILL
     server.start()
     assert kept(server) == 42
 
