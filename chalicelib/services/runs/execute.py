@@ -111,7 +111,8 @@ class _Visit:
         except CancelRequested:
             self._end(RunStatus.CANCELLED, run)
         except ProviderBusy as busy:
-            self._give_back(run, busy.retry_after or timedelta(minutes=1), busy.message)
+            wait = timedelta(minutes=1) if busy.retry_after is None else busy.retry_after
+            self._give_back(run, wait, busy.message)
         except AppError as refused:
             logger.info("a run ended with a refusal", extra={"run_id": self.row.id, "code": refused.code})
             self._end(RunStatus.FAILED, run, refused)
