@@ -25,7 +25,7 @@ class Control:
             ("GET", "/_control/faults"): lambda _: json_response(200, self._faults.listed()),
             ("POST", "/_control/faults"): self._add_fault,
             ("DELETE", "/_control/faults"): self._clear_faults,
-            ("POST", "/_control/faults/clear"): self._clear_faults,
+            ("POST", "/_control/faults/clear"): self._clear_from_page,
             ("GET", "/_control/ledger"): self._entries,
             ("GET", "/_control/ledger/totals"): lambda _: json_response(200, self._ledger.totals()),
             ("DELETE", "/_control/ledger"): self._reset_ledger,
@@ -52,9 +52,14 @@ class Control:
             return json_response(422, {"error": str(error)})
         return _back() if _is_form(request) else json_response(201, added)
 
-    def _clear_faults(self, request: Request) -> Response:
+    def _clear_faults(self, _request: Request) -> Response:
         self._faults.clear()
-        return _back() if _is_form(request) else json_response(200, [])
+        return json_response(200, [])
+
+    def _clear_from_page(self, _request: Request) -> Response:
+        """A page's form can only post."""
+        self._faults.clear()
+        return _back()
 
     def _entries(self, request: Request) -> Response:
         """All entries, or those that the query's `provider`, `path`, `call`… name."""

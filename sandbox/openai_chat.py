@@ -163,7 +163,7 @@ def response_headers() -> Mapping[str, str]:
 def _bad_key(key: str) -> Response:
     if not key:
         return error_response(401, "You didn't provide an API key.", "invalid_request_error")
-    shown = f"{key[:3]}{'*' * max(0, len(key) - 7)}{key[-4:]}"
+    shown = f"{key[:2]}{'*' * 8}{key[-2:]}"
     message = f"Incorrect API key provided: {shown}."
     return error_response(401, message, "invalid_request_error", code="invalid_api_key")
 

@@ -39,16 +39,16 @@ class _Writer:
         while self._left and self._left[0] not in "|)":
             before = len(self._left)
             start = self._left.copy()
-            one = self._atom()
+            one = self.atom()
             source = start[: before - len(self._left)]
             text += "".join(self._again(source, one) for _ in range(self._repeats()))
         return text
 
     def _again(self, source: list[str], one: str) -> str:
         """The same atom once more, chosen anew."""
-        return _Writer("".join(source), self._rng).choices() if source[0] in "[\\(" else one
+        return _Writer("".join(source), self._rng).atom() if source[0] in "[\\(" else one
 
-    def _atom(self) -> str:
+    def atom(self) -> str:
         mark = self._left.pop(0)
         if mark == "(":
             return self._group()

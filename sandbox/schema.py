@@ -133,9 +133,10 @@ class Filler:
         fewest, most = schema.get("minItems", 0), schema.get("maxItems", 12)
         if depth > DEEPEST:
             most = fewest
-        proposed = list(proposal) if isinstance(proposal, list | tuple) else []
+        told = isinstance(proposal, list | tuple)
+        proposed = list(proposal) if told else []
         fitting = [one for one in proposed if self._allows(schema.get("items", {}), one)][:most]
-        wanted = max(fewest, min(most, len(fitting) or (0 if proposed else 2)))
+        wanted = max(fewest, min(most, len(fitting) or (0 if told else 2)))
         first = [self._value(inner, name, NOTHING, depth + 1) for inner in schema.get("prefixItems", [])]
         items = (
             first

@@ -153,7 +153,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         sandbox = self.server.sandbox
         released = sandbox.faults.released()
-        response = sandbox.respond(Request(self.command, path, query, headers, body))
+        try:
+            response = sandbox.respond(Request(self.command, path, query, headers, body))
+        except Exception:
+            self._send(json_response(500, {"error": "The sandbox itself failed; its stderr says how."}))
+            raise
         if response.delivery == "never":
             released.wait()
         self._send(response)
