@@ -73,17 +73,17 @@ def is_unknown_company(answer: Mapping[str, Any]) -> bool:
 def company_page(answer: Mapping[str, Any], *, page: int, per_page: int) -> CompanyPage:
     """Both lists as one: companies new to the team, and those in its own Apollo accounts."""
     rows = [
-        *_stubs(answer, "organizations", id_name="id"),
-        *_stubs(answer, "accounts", id_name="organization_id"),
+        *_stubs(answer.get("organizations"), id_name="id"),
+        *_stubs(answer.get("accounts"), id_name="organization_id"),
     ]
     pagination = answer.get("pagination")
     said = pagination if isinstance(pagination, dict) else {}
-    reach = min(MOST_PAGES, MOST_ROWS // per_page)
+    pages, entries = _whole(said.get("total_pages")), _whole(said.get("total_entries"))
     return CompanyPage(
-        companies=tuple({stub.id: stub for stub in reversed(rows)}.values())[::-1],
+        companies=tuple({stub.id: stub for stub in rows}.values()),
         page=page,
-        total_pages=min(_whole(said.get("total_pages")) or page, reach),
-        total_entries=_whole(said.get("total_entries")) or len(rows),
+        total_pages=min(page if pages is None else pages, MOST_PAGES, MOST_ROWS // per_page),
+        total_entries=len(rows) if entries is None else entries,
     )
 
 

@@ -1,0 +1,219 @@
+"""A language model behind OpenAI's chat completions, which compatible servers speak too.
+
+It asks once and checks the answer itself, so that usage is booked whatever the answer is worth. It does not
+retry: a second call costs again, and the run's own record decides about that.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from chalicelib.domain.errors import ProviderFailed
+from chalicelib.domain.money import Charge
+from chalicelib.domain.ports import Answer, Caller
+from chalicelib.integrations.openai import failures, prompt
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+REASONING_HEADROOM: Final = 4000
+"""Tokens on top of those for the answer: a reasoning model spends them first, against the same limit."""
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+CONNECT_SECONDS: Final = 5.0
+
+_SENDABLE_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(slots=True, eq=False)
+class OpenAIModel:
+    """One tenant's or the platform's access to one model. Keeps its connections; safe on any thread."""
+
+    api_key: str = field(repr=False)
+    base_url: str
+    model: str
+    max_tokens: int  # room for the answer
+    temperature: float | None = None  # sent only when set: current models refuse it
+    token_parameter: str = "max_completion_tokens"  # noqa: S105 - a parameter's name; Ollama's is `max_tokens`
+    _openai: "openai.OpenAI | None" = field(default=None, init=False, repr=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    @property
+    def token_limit(self) -> int:
+        """The most tokens one answer can be charged for."""
+        return self.max_tokens + REASONING_HEADROOM
+
+    def answer(
+        self, caller: Caller, *, instructions: str, facts: Mapping[str, Any], form: type[Answer]
+    ) -> Answer:
+        """The model's answer, valid by `form`.
+
+        Raises:
+            Refused: it declined, was filtered or cut off, or did not keep to the form; its usage is booked.
+            ProviderBusy: a full rate window, a 5xx, or no answer.
+            OutOfCredit, CredentialRejected, ProviderFailed: for good, in words.
+        """
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": prompt.messages(instructions, facts),
+            "response_format": prompt.response_format(form),
+            self.token_parameter: self.token_limit,
+        }
+        if self.temperature is not None:
+            request["temperature"] = self.temperature
+        if _is_openais(self.base_url):
+            request["store"] = False  # leads are personal data; compatible servers may not know the name
+        completion, request_id = self._complete(caller, request)
+        _book(caller, completion, model=self.model, request_id=request_id)
+        return self._checked(completion, form)
+
+    def close(self) -> None:
+        """Let go of the connections. The next call opens new ones."""
+        with self._lock:
+            if self._openai is not None:
+                self._openai.close()
+                self._openai = None
+
+    def _complete(self, caller: Caller, request: Mapping[str, Any]) -> tuple[object, str | None]:
+        """The JSON of a served call (None for what is none) and the provider's name for it."""
+        import httpx2  # noqa: PLC0415 - openai's own transport, 0.2 s
+        import openai  # noqa: PLC0415 - 0.6 s, which only a function that calls should pay
+
+        if not _SENDABLE_KEY.fullmatch(self.api_key):
+            raise failures.bad_key()
+        seconds = max(caller.timeout.total_seconds(), 0)
+        deadline = time.monotonic() + seconds
+        failure: ProviderFailed
+        # Errors are told after the `except`, so that the library's own do not hang on them as their context.
+        try:
+            with self._client().chat.completions.with_streaming_response.create(
+                **request,
+                extra_headers={"x-bevyly-call": caller.call_id},
+                timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+            ) as response:
+                return _json_of(_body(response.http_response, deadline)), response.request_id
+        except openai.APIStatusError as error:
+            if error.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
+                caller.meter.add(Charge(model=self.model, request_id=error.request_id))  # reached, and free
+            kinds = frozenset(kind for kind in (error.type, error.code) if isinstance(kind, str))
+            failure = failures.of_status(error.status_code, error.response.headers, kinds, model=self.model)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            failure = _of_transport(error)
+        raise failure
+
+    def _client(self) -> "openai.OpenAI":
+        import openai  # noqa: PLC0415 - as above
+
+        with self._lock:
+            if self._openai is None:
+                self._openai = openai.OpenAI(
+                    api_key=self.api_key,
+                    base_url=self.base_url,
+                    max_retries=0,
+                    http_client=openai.DefaultHttpxClient(follow_redirects=False),
+                )
+                # The library reads both from the environment, where they can only be another account's.
+                self._openai.organization = self._openai.project = None
+            return self._openai
+
+    def _checked(self, completion: object, form: type[Answer]) -> Answer:
+        match completion:
+            case {"choices": [{"message": {"refusal": str(said)}}, *_]} if said:
+                raise failures.model_refused(self.model)
+            case {"choices": [{"finish_reason": "content_filter"}, *_]}:
+                raise failures.filtered(self.model)
+            case {"choices": [{"finish_reason": "length"}, *_]}:
+                raise failures.truncated(self.model)
+            case {"choices": [{"message": {"content": str(content)}}, *_]}:
+                answer = _parsed(content, form)
+            case _:
+                answer = None
+        if answer is None:
+            raise failures.invalid_answer(self.model)
+        return answer
+
+
+def _is_openais(base_url: str) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _body(response: "httpx2.Response", deadline: float) -> bytes:
+    """The whole body, bounded in size and in time: a read timeout alone would begin anew with each byte.
+
+    One that is too large comes back empty.
+    """
+    import httpx2  # noqa: PLC0415 - as above
+
+    response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            return b""
+        if time.monotonic() > deadline:
+            raise httpx2.ReadTimeout("", request=response.request)
+    return bytes(body)
+
+
+def _json_of(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _of_transport(error: Exception) -> ProviderFailed:
+    """What it means that there was no answer. The library wraps its transport's errors, ours come bare."""
+    import httpx2  # noqa: PLC0415 - as above
+
+    cause = error.__cause__ or error
+    if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        return failures.bad_address()
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return failures.unreachable()
+    return failures.no_answer()
+
+
+def _book(caller: Caller, completion: object, *, model: str, request_id: str | None) -> None:
+    """Charge the usage that a served call states, under the name the model was asked by.
+
+    An answer that states none leaves the meter as it is: the cost is unknown, not zero.
+    """
+    match completion:
+        case {"usage": {"prompt_tokens": int(tokens_in), "completion_tokens": int(tokens_out)} as usage}:
+            caller.meter.add(
+                Charge(
+                    model=model,
+                    tokens_in=max(tokens_in, 0),
+                    tokens_cached=_detail(usage, "prompt_tokens_details", "cached_tokens"),
+                    tokens_out=max(tokens_out, 0),
+                    tokens_reasoning=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
+                    request_id=request_id,
+                )
+            )
+
+
+def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:
+    match usage.get(group):
+        case dict() as details if isinstance(details.get(name), int):
+            return max(int(details[name]), 0)
+    return 0
+
+
+def _parsed(content: str, form: type[Answer]) -> Answer | None:
+    """The content in the form asked for; NUL, which no database column takes, is in no form."""
+    if "\\u0000" in content:
+        return None
+    try:
+        return form.model_validate_json(content)
+    except (ValidationError, RecursionError):
+        return None
