@@ -36,6 +36,9 @@ class FlightCounter:
 
     def __exit__(self, *_: object) -> None:
         self._waker.send(b"x")
+        for end in tuple(self._peers):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # it may be stuck in writing to an end that does not read
         self._thread.join()
         for end in (self._listener, self._wake, self._waker, *self._peers):
             end.close()
