@@ -45,9 +45,13 @@ class World:
         return self.by_id[person.company_id]
 
 
-@cache
 def build_world(seed: int = DEFAULT_SEED, size: int = COMPANIES) -> World:
-    """The world of a seed: `size` companies and about five people in each. The same one for the same seed."""
+    """The world of a seed: `size` companies and five or six people in each; built once a process."""
+    return _built(seed, size)
+
+
+@cache
+def _built(seed: int, size: int) -> World:
     rng = Random(seed)
     all_companies = tuple(companies(rng, size))
     people_of = {company.id: tuple(people(rng, company)) for company in all_companies}
