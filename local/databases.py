@@ -1,0 +1,100 @@
+"""Which database the stack uses: its own PostgreSQL, or the one that the environment names."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from chalicelib.db.driver import create
+from local.postgres import APP, OWNER, SYSTEM, Postgres
+from local.processes import StackError
+from migrations import runner
+
+NAME = "bevyly"
+_VARIABLES = {
+    "DATABASE_URL": f"signs in as {APP}",
+    "DATABASE_SYSTEM_URL": f"signs in as {SYSTEM}",
+    "DATABASE_OWNER_URL": f"signs in as {OWNER}, who runs the migrations",
+}
+_TABLES = text(
+    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm') ORDER BY 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The three ways in."""
+
+    app: str
+    system: str
+    owner: str
+
+
+def in_environment(environ: Mapping[str, str]) -> Addresses | None:
+    """The database that the environment names, if it does.
+
+    Raises:
+        StackError: it names it by halves.
+    """
+    given = {name: environ.get(name, "").strip() for name in _VARIABLES}
+    if not given["DATABASE_URL"]:
+        return None
+    if missing := [f"{name} ({_VARIABLES[name]})" for name, value in given.items() if not value]:
+        raise StackError(
+            f"DATABASE_URL names a database of yours, so {' and '.join(missing)} must name it, too. "
+            "Set what is missing, or unset DATABASE_URL to have a PostgreSQL started here."
+        )
+    return Addresses(given["DATABASE_URL"], given["DATABASE_SYSTEM_URL"], given["DATABASE_OWNER_URL"])
+
+
+def of(server: Postgres) -> Addresses:
+    """Our own server's database, made when it is missing."""
+    if not server.execute(f"SELECT 1 FROM pg_database WHERE datname = '{NAME}'"):  # noqa: S608 - a constant
+        server.create_database(NAME)
+    return Addresses(server.url(APP, NAME), server.url(SYSTEM, NAME), server.url(OWNER, NAME))
+
+
+def refuse_foreign(addresses: Addresses) -> None:
+    """Raise StackError unless the database is empty or holds this product's schema."""
+    engine = create(addresses.owner)
+    try:
+        with engine.begin() as connection:
+            tables = list(connection.execute(_TABLES).scalars())
+            versions = (
+                list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+                if "alembic_version" in tables
+                else []
+            )
+    except (SQLAlchemyError, OSError) as error:
+        raise StackError(f"DATABASE_OWNER_URL does not lead to a database: {error}") from error
+    finally:
+        engine.dispose()
+    revisions = ScriptDirectory.from_config(runner.config(addresses.owner)).walk_revisions()
+    ours = bool(versions) and set(versions) <= {revision.revision for revision in revisions}
+    if tables and not ours:
+        raise StackError(
+            f"The database that DATABASE_URL names holds tables of something else "
+            f"({', '.join(tables[:3])}…). "
+            "Nothing was touched. Name an empty one."
+        )
+
+
+def migrate(addresses: Addresses) -> None:
+    """Bring it to the newest schema."""
+    runner.upgrade(addresses.owner, **_verified(addresses.owner))
+
+
+def engines(addresses: Addresses) -> tuple[Engine, Engine]:
+    """As bevyly_app and as bevyly_system."""
+    return create(addresses.app), create(addresses.system)
+
+
+def _verified(url: str) -> dict[str, Any]:
+    if make_url(url).host in {"127.0.0.1", "localhost", "::1"}:
+        return {"connect_args": {"ssl_context": False}}
+    return {"connect_args": {"ssl_context": ssl.create_default_context()}}
