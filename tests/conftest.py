@@ -9,7 +9,6 @@ from itertools import count
 import pytest
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import text
-from sqlalchemy.pool import NullPool
 
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
@@ -111,8 +110,8 @@ class World:
 @pytest.fixture
 def world(settings: Settings) -> Iterator[World]:
     signals = RememberedSignals()
-    app = create(settings.database_url, poolclass=NullPool)
-    across = create(settings.database_system_url, poolclass=NullPool)
+    app = create(settings.database_url, pool_size=20)
+    across = create(settings.database_system_url, pool_size=20)
     made = World(Database(app, across, settings, signals), signals, (app, across))
     made.ours, made.theirs = a_tenant(made.database, "Ours"), a_tenant(made.database, "Theirs")
     yield made

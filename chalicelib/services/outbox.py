@@ -51,7 +51,7 @@ class Relay:
                     queries.let_go(session, sink.name, token)
             # Who came while the lease was held went away again; what they came for may be there only now.
             with self.database.system() as session:
-                if not queries.is_waiting(session, sink.name):
+                if not queries.heads(session, sink.name, most=1):
                     return published
         return published
 

@@ -43,12 +43,6 @@ _MARK = text("""
     FROM jsonb_to_recordset(CAST(:marks AS jsonb)) AS m(id text, customer text, status text, error text, delay float)
     WHERE d.customer_id = m.customer AND d.event_id = m.id AND d.sink = :sink AND d.status = 'pending'
 """)
-_WAITING = text("""
-    SELECT EXISTS (
-        SELECT FROM event_deliveries
-        WHERE sink = :sink AND status = 'pending' AND next_attempt_at <= app_now()
-    )
-""")
 _DELIVERIES = text("""
     SELECT event_id, sink, status, attempts, error, delivered_at FROM event_deliveries
     WHERE customer_id = :scope AND event_id = ANY(:ids) ORDER BY event_id, sink
@@ -76,10 +70,6 @@ def heads(session: Session, sink: str, *, most: int) -> Sequence[Row[Any]]:
 
 def mark(session: Session, sink: str, marks: Sequence[Mapping[str, Any]]) -> None:
     defer(session, _MARK, {"sink": sink, "marks": json.dumps(marks)})
-
-
-def is_waiting(session: Session, sink: str) -> bool:
-    return bool(session.execute(_WAITING, {"sink": sink}).scalar_one())
 
 
 def deliveries(session: Session, scope: TenantScope, ids: Sequence[str]) -> Sequence[Row[Any]]:
