@@ -9,16 +9,19 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.domain.companies import Company, CompanyPage, IdealCustomer
-from chalicelib.domain.errors import Invalid
+from chalicelib.domain.errors import Invalid, ProviderFailed
 from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.integrations.apollo import failures, shapes
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 MOST_A_PAGE: Final = 100
@@ -28,6 +31,17 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 
 _SENDABLE_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call, and how to see in its answer that Apollo did not charge for it."""
+
+    method: str
+    path: str
+    is_free: Callable[[Mapping[str, Any]], bool]
+    content: Mapping[str, Any] | None = None
+    query: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +64,7 @@ class ApolloCompanies:
         _check_reach(page, per_page)
         content = {**shapes.filters(profile), "page": page, "per_page": per_page}
         answer = self._paid(
-            caller, "POST", "/mixed_companies/search", content=content, is_free=shapes.is_empty_page
+            caller, Request("POST", "/mixed_companies/search", shapes.is_empty_page, content=content)
         )
         return shapes.company_page(answer, page=page, per_page=per_page)
 
@@ -63,7 +77,8 @@ class ApolloCompanies:
         if asked is None:
             raise Invalid("A company is looked up by its domain, such as example.com.", code="no_domain")
         answer = self._paid(
-            caller, "GET", "/organizations/enrich", query={"domain": asked}, is_free=shapes.is_unknown_company
+            caller,
+            Request("GET", "/organizations/enrich", shapes.is_unknown_company, query={"domain": asked}),
         )
         return shapes.company(answer, domain=asked)
 
@@ -74,56 +89,58 @@ class ApolloCompanies:
                 self._http.close()
                 self._http = None
 
-    def _paid(
-        self,
-        caller: Caller,
-        method: str,
-        path: str,
-        *,
-        is_free: Callable[[Mapping[str, Any]], bool],
-        content: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> Mapping[str, Any]:
+    def _paid(self, caller: Caller, request: Request) -> Mapping[str, Any]:
         """The answer's JSON. A call that was served is on the meter, whatever becomes of its answer here."""
-        import httpx  # noqa: PLC0415 - 0.3 s, which only a function that calls should pay
-
         if not _SENDABLE_KEY.fullmatch(self.api_key):
             raise failures.bad_key()
+        outcome = self._exchange(caller, request)
+        if isinstance(outcome, ProviderFailed):
+            raise outcome  # from here, where no frame and no context holds the key or what Apollo said
+        return outcome
+
+    def _exchange(self, caller: Caller, request: Request) -> Mapping[str, Any] | ProviderFailed:
+        import httpx  # noqa: PLC0415 - 0.3 s, which only a function that calls should pay
+
         seconds = max(caller.timeout.total_seconds(), 0)
         deadline = time.monotonic() + seconds
-        # Errors are told after the `except`, so that httpx's own do not hang on them as their context.
         try:
             with self._client().stream(
-                method,
-                path,
-                json=content,
-                params=query,
+                request.method,
+                request.path,
+                json=request.content,
+                params=request.query,
                 headers={"x-api-key": self.api_key, "x-bevyly-call": caller.call_id},
                 timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             ) as response:
                 if response.status_code == httpx.codes.OK:
-                    return _served(caller, response, deadline, is_free)
-                if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    caller.meter.add(Charge())  # refused: reached, and free
+                    answer = _served(caller, request, response, deadline)
+                    return failures.unreadable() if answer is None else answer
                 text = _body(response, deadline).decode("utf-8", "replace")
-                failure = failures.of_status(response.status_code, response.headers, text)
+                return failures.of_status(response.status_code, response.headers, text)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            failure = failures.bad_address()
+            return failures.bad_address()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            failure = failures.unreachable()
+            return failures.unreachable()
         except httpx.DecodingError:
-            failure = failures.unreadable()
+            return failures.unreadable()
         except httpx.RequestError:
-            failure = failures.no_answer()
-        raise failure
+            return failures.no_answer()
 
     def _client(self) -> "httpx.Client":
         import httpx  # noqa: PLC0415 - as above
 
         with self._lock:
             if self._http is None:
-                self._http = httpx.Client(base_url=self.base_url, follow_redirects=False)
+                self._http = httpx.Client(base_url=self.base_url, verify=_trust(), follow_redirects=False)
             return self._http
+
+
+@cache
+def _trust() -> "ssl.SSLContext":
+    """The certificate authorities, read once a process: it takes 60 ms, and each tenant's client needs it."""
+    import httpx  # noqa: PLC0415 - as above
+
+    return httpx.create_ssl_context()
 
 
 def _check_reach(page: int, per_page: int) -> None:
@@ -138,21 +155,23 @@ def _check_reach(page: int, per_page: int) -> None:
 
 
 def _served(
-    caller: Caller, response: "httpx.Response", deadline: float, is_free: Callable[[Mapping[str, Any]], bool]
-) -> Mapping[str, Any]:
+    caller: Caller, request: Request, response: "httpx.Response", deadline: float
+) -> Mapping[str, Any] | None:
     due = 1
     try:
         answer = _object(_body(response, deadline))
-        if answer is None:
-            raise failures.unreadable()
-        due = 0 if is_free(answer) else 1
+        if answer is not None and request.is_free(answer):
+            due = 0
         return answer
     finally:
         caller.meter.add(Charge(credits=due, request_id=response.headers.get("x-request-id")))
 
 
 def _body(response: "httpx.Response", deadline: float) -> bytes:
-    """The whole body, bounded in size and in time: a read timeout alone would begin anew with each byte."""
+    """The whole body, bounded in size and in time: a read timeout alone would begin anew with each byte.
+
+    One that is too large comes back empty.
+    """
     import httpx  # noqa: PLC0415 - as above
 
     response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
@@ -160,7 +179,7 @@ def _body(response: "httpx.Response", deadline: float) -> bytes:
     for chunk in response.iter_bytes():
         body += chunk
         if len(body) > MOST_BYTES:
-            raise failures.unreadable()
+            return b""
         if time.monotonic() > deadline:
             raise httpx.ReadTimeout("", request=response.request)
     return bytes(body)

@@ -41,6 +41,8 @@ def of_status(status: int, headers: Mapping[str, str], text: str) -> ProviderFai
             failure = _bad_request()
         case HTTPStatus.TOO_MANY_REQUESTS:
             failure = _rate_limited(wait_of(headers, RATE_LIMITED))
+        case HTTPStatus.GATEWAY_TIMEOUT:
+            failure = no_answer()
         case HTTPStatus.REQUEST_TIMEOUT:
             failure = _trouble(wait_of(headers, TROUBLE))
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -90,10 +92,10 @@ def unreachable() -> ProviderBusy:
 
 
 def no_answer() -> ProviderBusy:
-    """The call left and may have been carried out: what it cost is not known, unless the meter says so."""
+    """The call left and may have been carried out: its cost is unknown, unless the meter has it."""
     return ProviderBusy(
         "Apollo.io did not answer in time. The call is made again shortly.",
-        code="no_answer",
+        code="provider_timeout",
         details=_APOLLOS,
         retry_after=TROUBLE,
     )

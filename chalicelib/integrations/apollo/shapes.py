@@ -62,7 +62,8 @@ def _uid(word: str) -> str:
 
 def is_empty_page(answer: Mapping[str, Any]) -> bool:
     """Whether a search found nothing, which Apollo does not charge for."""
-    return all(answer.get(rows, []) == [] for rows in ("organizations", "accounts"))
+    lists = [answer[name] for name in ("organizations", "accounts") if name in answer]
+    return bool(lists) and all(rows == [] for rows in lists)
 
 
 def is_unknown_company(answer: Mapping[str, Any]) -> bool:

@@ -8,7 +8,8 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,11 +22,16 @@ from chalicelib.domain.ports import Answer, Caller
 from chalicelib.integrations.openai import failures, prompt
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
     import openai
 
 REASONING_HEADROOM: Final = 4000
 """Tokens on top of those for the answer: a reasoning model spends them first, against the same limit."""
+
+BYTES_A_TOKEN: Final = 3
+"""On the safe side: English has about four, other scripts three."""
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
@@ -71,9 +77,12 @@ class OpenAIModel:
             request["temperature"] = self.temperature
         if _is_openais(self.base_url):
             request["store"] = False  # leads are personal data; compatible servers may not know the name
-        completion, request_id = self._complete(caller, request)
-        _book(caller, completion, model=self.model, request_id=request_id)
-        return self._checked(completion, form)
+        if not _SENDABLE_KEY.fullmatch(self.api_key):
+            raise failures.bad_key()
+        answer = self._exchange(caller, request, form)
+        if isinstance(answer, ProviderFailed):
+            raise answer  # from here, where no frame and no context holds the key or what the model said
+        return answer
 
     def close(self) -> None:
         """Let go of the connections. The next call opens new ones."""
@@ -82,32 +91,30 @@ class OpenAIModel:
                 self._openai.close()
                 self._openai = None
 
-    def _complete(self, caller: Caller, request: Mapping[str, Any]) -> tuple[object, str | None]:
-        """The JSON of a served call (None for what is none) and the provider's name for it."""
+    def _exchange(
+        self, caller: Caller, request: Mapping[str, Any], form: type[Answer]
+    ) -> Answer | ProviderFailed:
         import httpx2  # noqa: PLC0415 - openai's own transport, 0.2 s
         import openai  # noqa: PLC0415 - 0.6 s, which only a function that calls should pay
 
-        if not _SENDABLE_KEY.fullmatch(self.api_key):
-            raise failures.bad_key()
         seconds = max(caller.timeout.total_seconds(), 0)
         deadline = time.monotonic() + seconds
-        failure: ProviderFailed
-        # Errors are told after the `except`, so that the library's own do not hang on them as their context.
         try:
             with self._client().chat.completions.with_streaming_response.create(
                 **request,
                 extra_headers={"x-bevyly-call": caller.call_id},
                 timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             ) as response:
-                return _json_of(_body(response.http_response, deadline)), response.request_id
+                completion = _json_of(_body(response.http_response, deadline))
+                request_id = response.request_id
         except openai.APIStatusError as error:
-            if error.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
-                caller.meter.add(Charge(model=self.model, request_id=error.request_id))  # reached, and free
             kinds = frozenset(kind for kind in (error.type, error.code) if isinstance(kind, str))
-            failure = failures.of_status(error.status_code, error.response.headers, kinds, model=self.model)
+            return failures.of_status(error.status_code, error.response.headers, kinds, model=self.model)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            failure = _of_transport(error)
-        raise failure
+            return _of_transport(error)
+        usage = self._usage(completion, request)
+        caller.meter.add(replace(usage, model=self.model, request_id=request_id))
+        return self._checked(completion, form)
 
     def _client(self) -> "openai.OpenAI":
         import openai  # noqa: PLC0415 - as above
@@ -118,27 +125,45 @@ class OpenAIModel:
                     api_key=self.api_key,
                     base_url=self.base_url,
                     max_retries=0,
-                    http_client=openai.DefaultHttpxClient(follow_redirects=False),
+                    http_client=openai.DefaultHttpxClient(verify=_trust(), follow_redirects=False),
                 )
                 # The library reads both from the environment, where they can only be another account's.
                 self._openai.organization = self._openai.project = None
             return self._openai
 
-    def _checked(self, completion: object, form: type[Answer]) -> Answer:
+    def _usage(self, completion: object, request: Mapping[str, Any]) -> Charge:
+        """What a served call states that it used; one that does not say is taken for the worst case."""
+        match completion:
+            case {"usage": {"prompt_tokens": int(tokens_in), "completion_tokens": int(tokens_out)} as usage}:
+                return Charge(
+                    tokens_in=max(tokens_in, 0),
+                    tokens_cached=_detail(usage, "prompt_tokens_details", "cached_tokens"),
+                    tokens_out=max(tokens_out, 0),
+                    tokens_reasoning=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
+                )
+        sent = len(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"))
+        return Charge(tokens_in=sent // BYTES_A_TOKEN, tokens_out=self.token_limit)
+
+    def _checked(self, completion: object, form: type[Answer]) -> Answer | ProviderFailed:
         match completion:
             case {"choices": [{"message": {"refusal": str(said)}}, *_]} if said:
-                raise failures.model_refused(self.model)
+                return failures.model_refused(self.model)
             case {"choices": [{"finish_reason": "content_filter"}, *_]}:
-                raise failures.filtered(self.model)
+                return failures.filtered(self.model)
             case {"choices": [{"finish_reason": "length"}, *_]}:
-                raise failures.truncated(self.model)
+                return failures.truncated(self.model)
             case {"choices": [{"message": {"content": str(content)}}, *_]}:
                 answer = _parsed(content, form)
-            case _:
-                answer = None
-        if answer is None:
-            raise failures.invalid_answer(self.model)
-        return answer
+                return failures.invalid_answer(self.model) if answer is None else answer
+        return failures.invalid_answer(self.model)
+
+
+@cache
+def _trust() -> "ssl.SSLContext":
+    """The certificate authorities, read once a process: it takes 60 ms, and each tenant's client needs it."""
+    import httpx2  # noqa: PLC0415 - as above
+
+    return httpx2.create_ssl_context()
 
 
 def _is_openais(base_url: str) -> bool:
@@ -149,18 +174,21 @@ def _is_openais(base_url: str) -> bool:
 def _body(response: "httpx2.Response", deadline: float) -> bytes:
     """The whole body, bounded in size and in time: a read timeout alone would begin anew with each byte.
 
-    One that is too large comes back empty.
+    One that is too large, or wrongly packed, comes back empty.
     """
     import httpx2  # noqa: PLC0415 - as above
 
     response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
     body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            return b""
-        if time.monotonic() > deadline:
-            raise httpx2.ReadTimeout("", request=response.request)
+    try:
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                return b""
+            if time.monotonic() > deadline:
+                raise httpx2.ReadTimeout("", request=response.request)
+    except httpx2.DecodingError:
+        return b""
     return bytes(body)
 
 
@@ -181,25 +209,6 @@ def _of_transport(error: Exception) -> ProviderFailed:
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return failures.unreachable()
     return failures.no_answer()
-
-
-def _book(caller: Caller, completion: object, *, model: str, request_id: str | None) -> None:
-    """Charge the usage that a served call states, under the name the model was asked by.
-
-    An answer that states none leaves the meter as it is: the cost is unknown, not zero.
-    """
-    match completion:
-        case {"usage": {"prompt_tokens": int(tokens_in), "completion_tokens": int(tokens_out)} as usage}:
-            caller.meter.add(
-                Charge(
-                    model=model,
-                    tokens_in=max(tokens_in, 0),
-                    tokens_cached=_detail(usage, "prompt_tokens_details", "cached_tokens"),
-                    tokens_out=max(tokens_out, 0),
-                    tokens_reasoning=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
-                    request_id=request_id,
-                )
-            )
 
 
 def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:

@@ -47,6 +47,8 @@ def of_status(
             failure = _out_of_quota()
         case HTTPStatus.TOO_MANY_REQUESTS:
             failure = _rate_limited(wait_of(headers, RATE_LIMITED))
+        case HTTPStatus.GATEWAY_TIMEOUT:
+            failure = no_answer()
         case HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.CONFLICT:
             failure = _trouble(wait_of(headers, TROUBLE))
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -108,10 +110,10 @@ def unreachable() -> ProviderBusy:
 
 
 def no_answer() -> ProviderBusy:
-    """The call left and may have been carried out: what it cost is not known."""
+    """The call left and may have been carried out: its cost is unknown."""
     return ProviderBusy(
         "OpenAI did not answer in time. The call is made again shortly.",
-        code="no_answer",
+        code="provider_timeout",
         details=_OPENAIS,
         retry_after=TROUBLE,
     )
