@@ -49,6 +49,7 @@ class Poller:
         self._retry_seconds = retry_seconds
         self._pools: list[ThreadPoolExecutor] = []
         self._working: set[Future[None]] = set()
+        self._handing_over = threading.Lock()
         self._threads = [
             threading.Thread(target=self._poll, args=(mapped,), name=f"poll {mapped.queue}", daemon=True)
             for mapped in mappings
@@ -61,7 +62,9 @@ class Poller:
     def stop(self, seconds: float) -> None:
         """Take nothing more, and give what is at work this long to yield."""
         self._stopping.set()
-        wait(list(self._working), timeout=seconds)
+        with self._handing_over:
+            at_work = list(self._working)
+        wait(at_work, timeout=seconds)
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -76,11 +79,12 @@ class Poller:
             if not free.acquire(timeout=WAIT_SECONDS):
                 continue
             messages = self._receive(url, mapped.batch_size)
-            if not messages or self._stopping.is_set():
-                free.release()
-                continue
-            done = pool.submit(self._invoke, mapped, url, arn, messages)
-            self._working.add(done)
+            with self._handing_over:
+                if not messages or self._stopping.is_set():
+                    free.release()
+                    continue
+                done = pool.submit(self._invoke, mapped, url, arn, messages)
+                self._working.add(done)
             done.add_done_callback(self._working.discard)
             done.add_done_callback(lambda _, free=free: free.release())  # type: ignore[misc]
 
