@@ -6,10 +6,8 @@ retry: a second call costs again, and the run's own record decides about that.
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -22,8 +20,6 @@ from chalicelib.domain.ports import Answer, Caller
 from chalicelib.integrations.openai import failures, prompt
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
     import openai
 
@@ -67,6 +63,15 @@ class OpenAIModel:
             ProviderBusy: a full rate window, a 5xx, or no answer.
             OutOfCredit, CredentialRejected, ProviderFailed: for good, in words.
         """
+        if not _SENDABLE_KEY.fullmatch(self.api_key):
+            raise failures.bad_key()
+        answer = self._exchange(caller, self.request(instructions=instructions, facts=facts, form=form), form)
+        if isinstance(answer, ProviderFailed):
+            raise answer  # from here, where no frame and no context holds the key or what the model said
+        return answer
+
+    def request(self, *, instructions: str, facts: Mapping[str, Any], form: type[Answer]) -> dict[str, Any]:
+        """What is sent."""
         request: dict[str, Any] = {
             "model": self.model,
             "messages": prompt.messages(instructions, facts),
@@ -77,12 +82,7 @@ class OpenAIModel:
             request["temperature"] = self.temperature
         if _is_openais(self.base_url):
             request["store"] = False  # leads are personal data; compatible servers may not know the name
-        if not _SENDABLE_KEY.fullmatch(self.api_key):
-            raise failures.bad_key()
-        answer = self._exchange(caller, request, form)
-        if isinstance(answer, ProviderFailed):
-            raise answer  # from here, where no frame and no context holds the key or what the model said
-        return answer
+        return request
 
     def close(self) -> None:
         """Let go of the connections. The next call opens new ones."""
@@ -98,14 +98,13 @@ class OpenAIModel:
         import openai  # noqa: PLC0415 - 0.6 s, which only a function that calls should pay
 
         seconds = max(caller.timeout.total_seconds(), 0)
-        deadline = time.monotonic() + seconds
         try:
             with self._client().chat.completions.with_streaming_response.create(
                 **request,
                 extra_headers={"x-bevyly-call": caller.call_id},
                 timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             ) as response:
-                completion = _json_of(_body(response.http_response, deadline))
+                completion = _json_of(_body(response.http_response))
                 request_id = response.request_id
         except openai.APIStatusError as error:
             kinds = frozenset(kind for kind in (error.type, error.code) if isinstance(kind, str))
@@ -119,13 +118,15 @@ class OpenAIModel:
     def _client(self) -> "openai.OpenAI":
         import openai  # noqa: PLC0415 - as above
 
+        from chalicelib.integrations.openai.transport import open_client  # noqa: PLC0415 - as above
+
         with self._lock:
             if self._openai is None:
                 self._openai = openai.OpenAI(
                     api_key=self.api_key,
                     base_url=self.base_url,
                     max_retries=0,
-                    http_client=openai.DefaultHttpxClient(verify=_trust(), follow_redirects=False),
+                    http_client=open_client(),
                 )
                 # The library reads both from the environment, where they can only be another account's.
                 self._openai.organization = self._openai.project = None
@@ -158,35 +159,21 @@ class OpenAIModel:
         return failures.invalid_answer(self.model)
 
 
-@cache
-def _trust() -> "ssl.SSLContext":
-    """The certificate authorities, read once a process: it takes 60 ms, and each tenant's client needs it."""
-    import httpx2  # noqa: PLC0415 - as above
-
-    return httpx2.create_ssl_context()
-
-
 def _is_openais(base_url: str) -> bool:
     host = urlsplit(base_url).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
-def _body(response: "httpx2.Response", deadline: float) -> bytes:
-    """The whole body, bounded in size and in time: a read timeout alone would begin anew with each byte.
-
-    One that is too large, or wrongly packed, comes back empty.
-    """
+def _body(response: "httpx2.Response") -> bytes:
+    """The body unpacked; empty when it is too large or cannot be unpacked."""
     import httpx2  # noqa: PLC0415 - as above
 
-    response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
     body = bytearray()
     try:
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > MOST_BYTES:
                 return b""
-            if time.monotonic() > deadline:
-                raise httpx2.ReadTimeout("", request=response.request)
     except httpx2.DecodingError:
         return b""
     return bytes(body)
