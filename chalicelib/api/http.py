@@ -127,9 +127,10 @@ class Request:
         )
 
     def cookie(self, name: str) -> str | None:
+        """A cookie's value; None for one that is not there or not printable ASCII."""
         for pair in self.headers.get("cookie", "").split(";"):
             key, _, value = pair.strip().partition("=")
-            if key == name:
+            if key == name and _PRINTABLE.fullmatch(value):
                 return value
         return None
 
@@ -163,6 +164,7 @@ def _request_id(sent: str | None, gateways: str | None) -> str:
     return next((name for name in (sent, gateways) if name and _SAFE.fullmatch(name)), secrets.token_hex(12))
 
 
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]*")
 _SAFE: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
