@@ -1,0 +1,224 @@
+"""Agent types and their saved configurations."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from chalicelib.agents import registry
+from chalicelib.agents.base import Agent
+from chalicelib.api.http import Out, Page, route
+from chalicelib.api.listing import page_of
+from chalicelib.api.pages import Keyset, Listing
+from chalicelib.api.parsing import In, Line, Version
+from chalicelib.db.models import AgentConfig
+from chalicelib.db.pages import Key, page
+from chalicelib.db.queries import agents as queries
+from chalicelib.db.work import Work
+from chalicelib.domain.access import Permission
+from chalicelib.domain.errors import Conflict, Invalid, NotFound
+from chalicelib.domain.ids import AgentConfigId
+from chalicelib.services import agents
+
+Name = Annotated[Line, Field(min_length=1, max_length=100)]
+ExpiryHours = Annotated[int, Field(ge=1, le=24 * 90)]
+
+
+class AgentTypeOut(Out):
+    """A kind of agent, with the JSON Schemas from which forms are drawn."""
+
+    type: str
+    name: str
+    description: str
+    icon: str
+    category: str
+    version: str
+    requires_approval: bool
+    config_schema: dict[str, Any]
+    input_schema: dict[str, Any]
+
+    @classmethod
+    def of(cls, agent: Agent) -> "AgentTypeOut":
+        return cls(
+            type=agent.type,
+            name=agent.name,
+            description=agent.description,
+            icon=agent.icon,
+            category=agent.category.value,
+            version=agent.version,
+            requires_approval=agent.requires_approval,
+            config_schema=agent.config.model_json_schema(by_alias=True),
+            input_schema=agent.input.model_json_schema(by_alias=True),
+        )
+
+
+class AgentOut(Out):
+    """A saved configuration of an agent."""
+
+    id: str
+    agent_type: str
+    name: str
+    enabled: bool
+    config: dict[str, Any]
+    approval_required: bool
+    approval_expiry_hours: int | None
+    owner_id: str | None
+    created_by: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, saved: AgentConfig) -> "AgentOut":
+        return cls(
+            id=saved.id,
+            agent_type=saved.agent_type,
+            name=saved.name,
+            enabled=saved.enabled,
+            config=saved.config,
+            approval_required=saved.approval_required,
+            approval_expiry_hours=saved.approval_expiry_hours,
+            owner_id=saved.owner_id,
+            created_by=saved.created_by,
+            version=saved.version,
+            created_at=saved.created_at,
+            updated_at=saved.updated_at,
+        )
+
+
+class AgentStatsOut(Out):
+    """What a saved agent has done, and what waits."""
+
+    agent_config_id: str
+    agent_type: str
+    runs: int
+    completed: int
+    failed: int
+    running: int
+    success_rate: float | None = Field(description="Completed of completed and failed; null before the first.")
+    last_run_at: datetime | None
+    pending_approvals: int
+
+
+class NewAgent(In):
+    agent_type: Annotated[str, Field(max_length=50, examples=["lead_source"])]
+    name: Name
+    config: dict[str, Any] = Field(description="Fits the agent type's configSchema.")
+    enabled: bool = True
+    approval_required: bool = True
+    approval_expiry_hours: ExpiryHours | None = None
+    owner_id: str | None = Field(None, description="Whose the items become; the creator's unless said.")
+
+
+class AgentChange(In):
+    """The fields to change, and the version that was seen."""
+
+    version: Version
+    name: Name | None = None
+    config: dict[str, Any] | None = None
+    enabled: bool | None = None
+    approval_required: bool | None = None
+    approval_expiry_hours: ExpiryHours | None = None
+    owner_id: str | None = None
+
+
+class SeenVersion(In):
+    version: Version
+
+
+class AgentListing(Listing):
+    agent_type: Annotated[str, Field(max_length=50)] | None = None
+
+
+NEWEST = Keyset("agents", tuple[str])
+_NULLABLE = {"approval_expiry_hours", "owner_id"}
+
+
+@route("GET", "/v1/agent-types", needs=Permission.AGENTS_READ, summary="The kinds of agents there are.")
+def list_agent_types(work: Work) -> list[AgentTypeOut]:  # noqa: ARG001 - the permission is what it needs
+    return [AgentTypeOut.of(agent) for agent in registry.AGENTS.values()]
+
+
+@route("GET", "/v1/agents", needs=Permission.AGENTS_READ, summary="Saved agents, the newest first.")
+def list_agents(work: Work, query: AgentListing) -> Page[AgentOut]:
+    wanted = queries.all_of(work.actor.scope)
+    if query.agent_type:
+        wanted = wanted.where(AgentConfig.agent_type == query.agent_type)
+    order = [Key(AgentConfig.id, descending=True)]
+    found = page(work.session, wanted, order=order, after=NEWEST.read(query.cursor), limit=query.limit)
+    return page_of(NEWEST, found, limit=query.limit, item=AgentOut.of)
+
+
+@route(
+    "POST",
+    "/v1/agents",
+    needs=Permission.AGENTS_WRITE,
+    summary="Save a new agent.",
+    status=201,
+    idempotent=True,
+    raises=(Invalid,),
+)
+def create_agent(work: Work, body: NewAgent) -> AgentOut:
+    saved = agents.create(
+        work,
+        agent_type=body.agent_type,
+        name=body.name,
+        config=body.config,
+        enabled=body.enabled,
+        approval_required=body.approval_required,
+        approval_expiry_hours=body.approval_expiry_hours,
+        owner_id=body.owner_id,
+    )
+    return AgentOut.of(saved)
+
+
+@route("GET", "/v1/agents/stats", needs=Permission.AGENTS_READ, summary="What each saved agent has done.")
+def agent_stats(work: Work) -> list[AgentStatsOut]:
+    return [
+        AgentStatsOut(
+            agent_config_id=row.id,
+            agent_type=row.agent_type,
+            runs=row.runs,
+            completed=row.completed,
+            failed=row.failed,
+            running=row.running,
+            success_rate=row.completed / (row.completed + row.failed) if row.completed + row.failed else None,
+            last_run_at=row.last_run_at,
+            pending_approvals=row.pending,
+        )
+        for row in queries.stats(work.session, work.actor.scope)
+    ]
+
+
+@route(
+    "GET", "/v1/agents/{config_id}", needs=Permission.AGENTS_READ, summary="One saved agent.", raises=(NotFound,)
+)
+def get_agent(work: Work, config_id: AgentConfigId) -> AgentOut:
+    return AgentOut.of(queries.get(work.session, work.actor.scope, config_id))
+
+
+@route(
+    "PATCH",
+    "/v1/agents/{config_id}",
+    needs=Permission.AGENTS_WRITE,
+    summary="Change a saved agent. Disabling it cancels the runs that wait.",
+    raises=(NotFound, Conflict),
+)
+def change_agent(work: Work, config_id: AgentConfigId, body: AgentChange) -> AgentOut:
+    said = body.model_dump(exclude_unset=True, exclude={"version"})
+    for name, value in said.items():
+        if value is None and name not in _NULLABLE:
+            raise Invalid("This cannot be empty.", pointer=f"/{name}")
+    return AgentOut.of(agents.change(work, config_id, version=body.version, changes=said))
+
+
+@route(
+    "DELETE",
+    "/v1/agents/{config_id}",
+    needs=Permission.AGENTS_DELETE,
+    summary="Put a saved agent away. Its runs keep their history.",
+    status=204,
+    raises=(NotFound, Conflict),
+)
+def delete_agent(work: Work, config_id: AgentConfigId, body: SeenVersion) -> None:
+    agents.delete(work, config_id, version=body.version)
