@@ -8,37 +8,30 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from local.people import PEOPLE
 from local.processes import ROOT, StackError
-from local.runner import Runner
+
+if TYPE_CHECKING:
+    from local.runner import Runner
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    parser.add_argument(
-        "--directory", type=Path, default=ROOT / ".local", help="data and logs; default .local"
-    )
-    parser.add_argument(
-        "--port", type=int, default=None, help="default 8000 or, if taken, a free one; 0: free"
-    )
-    parser.add_argument(
-        "--ready-line", action="store_true", help="say on one line of JSON when it is ready, for programs"
-    )
-    given = parser.parse_args()
+    begun = time.monotonic()
+    given = _arguments()
     terminal = sys.stdout
 
     def say(words: str) -> None:
         print(words, file=terminal, flush=True)
 
-    begun = time.monotonic()
     _interrupt_once()
-    environ = dict(os.environ)  # noqa: TID251 - the developer's own; the app's is made from it
-    runner = Runner(given.directory, environ, port=given.port, say=say)
-    say("Starting Bevyly Agents")
+    runner = None
     try:
+        say("Starting Bevyly Agents")
+        runner = _runner(given, say)
         runner.start()
         say(_welcome(runner, time.monotonic() - begun))
         if given.ready_line:
@@ -53,10 +46,32 @@ def main() -> int:
         say(f"\n{error}")
         return 1
     except Exception:  # noqa: BLE001 - a bug of ours: say all that helps to find it
-        say(f"\n{traceback.format_exc()}\nThe logs are in {runner.directory}.")
+        say(f"\n{traceback.format_exc()}\nThe logs are in {given.directory}.")
         return 1
     finally:
-        runner.stop()
+        if runner is not None:
+            runner.stop()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument(
+        "--directory", type=Path, default=ROOT / ".local", help="data and logs; default .local"
+    )
+    parser.add_argument(
+        "--port", type=int, default=None, help="default 8000 or, if taken, a free one; 0: free"
+    )
+    parser.add_argument(
+        "--ready-line", action="store_true", help="say on one line of JSON when it is ready, for programs"
+    )
+    return parser.parse_args()
+
+
+def _runner(given: argparse.Namespace, say: Callable[[str], None]) -> "Runner":
+    from local.runner import Runner  # noqa: PLC0415 - a second of imports, in which Ctrl-C is heard, too
+
+    environ = dict(os.environ)  # noqa: TID251 - the developer's own; the app's is made from it
+    return Runner(given.directory, environ, port=given.port, say=say)
 
 
 def _interrupt_once() -> None:
@@ -72,12 +87,12 @@ def _interrupt_once() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def _welcome(runner: Runner, seconds: float) -> str:
+def _welcome(runner: "Runner", seconds: float) -> str:
     info = runner.info
-    people = "\n".join(
-        f"  {person.tenant.name:<18} {person.role.value:<9} {person.email:<27} {person.password}"
-        for person in PEOPLE
-    )
+    people = [
+        f"  {person['customer']:<18} {person['role']:<9} {person['email']:<27} {person['password']}"
+        for person in info["people"]
+    ]
     lines = [
         f"Ready in {seconds:.1f} s",
         "",
@@ -87,7 +102,7 @@ def _welcome(runner: Runner, seconds: float) -> str:
         f"  Logs      {runner.directory}/*.log",
         "",
         "Who can sign in:",
-        people,
+        *people,
         "",
         "Real providers instead of the sandbox: OPENAI_API_KEY=… APOLLO_API_KEY=… make run",
         f"Begin anew: stop, then delete {runner.directory}. Ctrl-C stops.",

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from chalicelib.db.driver import create
+from local.people import TENANTS
 from local.postgres import APP, OWNER, SYSTEM, Postgres
 from local.processes import StackError
 from migrations import runner
@@ -60,7 +61,7 @@ def of(server: Postgres) -> Addresses:
 
 
 def refuse_foreign(addresses: Addresses) -> None:
-    """Raise StackError unless the database is empty or holds this product's schema."""
+    """Raise StackError unless it is empty, or holds this product's schema and no customers but the demo's."""
     engine = create(addresses.owner)
     try:
         with engine.begin() as connection:
@@ -71,17 +72,38 @@ def refuse_foreign(addresses: Addresses) -> None:
                 else []
             )
     except (SQLAlchemyError, OSError) as error:
-        raise StackError(f"DATABASE_OWNER_URL does not lead to a database: {error}") from error
+        raise StackError(
+            f"DATABASE_OWNER_URL does not lead to a database: {getattr(error, 'orig', error)}"
+        ) from error
     finally:
         engine.dispose()
     revisions = ScriptDirectory.from_config(runner.config(addresses.owner)).walk_revisions()
     ours = bool(versions) and set(versions) <= {revision.revision for revision in revisions}
     if tables and not ours:
         raise StackError(
-            f"The database that DATABASE_URL names holds tables of something else "
+            "The database that DATABASE_URL names holds tables of something else "
             f"({', '.join(tables[:3])}…). "
             "Nothing was touched. Name an empty one."
         )
+    if ours and (others := _strangers(addresses)):
+        raise StackError(
+            f"The database that DATABASE_URL names holds customers that are not the demo's ({others}). Demo "
+            "people with well-known passwords do not belong beside them. Nothing was touched."
+        )
+
+
+def _strangers(addresses: Addresses) -> int:
+    engine = create(addresses.system)
+    try:
+        with engine.begin() as connection:
+            asked = text("SELECT count(*) FROM customers WHERE NOT id = ANY (CAST(:ours AS text[]))")
+            return int(connection.execute(asked, {"ours": [tenant.id for tenant in TENANTS]}).scalar_one())
+    except (SQLAlchemyError, OSError) as error:
+        raise StackError(
+            f"DATABASE_SYSTEM_URL does not lead to a database: {getattr(error, 'orig', error)}"
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def migrate(addresses: Addresses) -> None:

@@ -101,7 +101,7 @@ class Runner:
             cloud = Aws(aws.wait()["url"]).prepare(names, BUS, PEOPLE)
             done(f"queues, bus, key, people on {cloud.endpoint}")
         with self._step("Demo data") as done:
-            done(self._seed(database, cloud, ours=given is None))
+            done(self._seed(database, cloud))
         with self._step("Providers") as done:
             page = sandbox.wait()["url"] if sandbox else None
             done(_providers_in_words(real, page))
@@ -177,14 +177,9 @@ class Runner:
             databases.migrate(found)
         return found
 
-    def _seed(self, database: Addresses, cloud: Cloud, *, ours: bool) -> str:
+    def _seed(self, database: Addresses, cloud: Cloud) -> str:
         app, system = databases.engines(database)
         try:
-            if not ours and (others := seed.strangers(system)):
-                raise StackError(
-                    f"The database that DATABASE_URL names holds {others} customers that are not the demo's. "
-                    "Demo people with well-known passwords do not belong beside them. Name another database."
-                )
             fresh = seed.seed(app, system, issuer=cloud.issuer, subjects=cloud.subjects)
         finally:
             app.dispose()

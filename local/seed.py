@@ -108,13 +108,6 @@ def seed(app: Engine, system: Engine, *, issuer: str, subjects: Mapping[str, str
     return fresh
 
 
-def strangers(system: Engine) -> int:
-    """How many customers the database holds that are not the demo's."""
-    with system.begin() as connection:
-        asked = text("SELECT count(*) FROM customers WHERE NOT id = ANY (CAST(:ours AS text[]))")
-        return int(connection.execute(asked, {"ours": [tenant.id for tenant in TENANTS]}).scalar_one())
-
-
 def _people(connection: Connection, issuer: str, subjects: Mapping[str, str]) -> None:
     for tenant in TENANTS:
         given = {"plan": tenant.plan, "time_zone": tenant.time_zone, "undo": tenant.undo_window_seconds}

@@ -247,6 +247,18 @@ def test_a_database_of_something_else_is_refused(postgres: Postgres, database_na
         databases.refuse_foreign(Addresses(url, url, url))
 
 
+def test_a_database_with_customers_of_somebody_is_refused(
+    postgres: Postgres, database_name: str, ways_in: tuple[Engine, Engine], settings: Settings
+) -> None:
+    assert seed.seed(*ways_in, issuer="i", subjects={p.email: p.email for p in PEOPLE})
+    owner = postgres.url(OWNER, database_name)
+    addresses = Addresses(settings.database_url, settings.database_system_url, owner)
+    databases.refuse_foreign(addresses)
+    postgres.execute("INSERT INTO customers (id, name) VALUES ('x', 'Theirs')", database=database_name)
+    with pytest.raises(StackError, match="not the demo's"):
+        databases.refuse_foreign(addresses)
+
+
 def test_a_database_named_by_halves_is_explained() -> None:
     assert databases.in_environment({}) is None
     with pytest.raises(StackError, match="DATABASE_OWNER_URL"):
