@@ -1,6 +1,7 @@
 """Apollo's client against the sandbox, and against a server with a script for what the sandbox never says."""
 
 import json
+import logging
 import socketserver
 import subprocess
 import sys
@@ -71,7 +72,7 @@ class ScriptedServer:
         self.replies = list(replies)
         self.received: list[Received] = []
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.002,))
 
     @property
     def url(self) -> str:
@@ -652,6 +653,15 @@ def test_no_error_shows_the_key_or_what_apollo_said(name: str) -> None:
     assert CANARY not in str(told.value)
     assert CANARY not in repr(told.value.details)
     assert CANARY not in all_that_shows(told.value)
+
+
+def test_no_log_shows_the_key_or_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    row = {"id": "o1", "name": "secret company"}
+    with caplog.at_level(logging.DEBUG), scripted(a_page(row)) as (apollo, _):
+        apollo.search(a_caller(), ANYBODY, page=1, per_page=25)
+    assert caplog.records
+    assert CANARY not in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_client_does_not_show_its_key() -> None:

@@ -117,12 +117,22 @@ def test_a_delayed_signal_is_not_seen_before_its_time(settings: Settings) -> Non
     assert delayed_in(settings, settings.queues.effects) == 1
 
 
-def test_a_fraction_of_a_second_is_rounded_up(settings: Settings) -> None:
-    SqsSignals(settings).nudge_effects(ACME, delay=timedelta(seconds=0.2))
-    time.sleep(0.5)
-    assert messages_in(settings, settings.queues.effects) == []
-    time.sleep(0.7)
-    assert messages_in(settings, settings.queues.effects) == [{"customerId": ACME}]
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [(0, 0), (0.001, 1), (5, 5), (899.2, 900), (900, 900), (-30, 0)]
+)
+def test_a_delay_is_in_whole_seconds_and_never_short(settings: Settings, delay: float, seconds: int) -> None:
+    asked: list[int] = []
+    events = client("sqs", settings, hurried=True).meta.events
+
+    def note(params: Any, **_: object) -> None:
+        asked.append(json.loads(params["body"])["DelaySeconds"])
+
+    events.register("before-call.sqs.SendMessage", note)
+    try:
+        SqsSignals(settings).nudge_effects(ACME, delay=timedelta(seconds=delay))
+    finally:
+        events.unregister("before-call.sqs.SendMessage", note)
+    assert asked == [seconds]
 
 
 def test_what_is_due_after_a_quarter_of_an_hour_is_left_to_the_sweep(settings: Settings) -> None:
@@ -131,11 +141,6 @@ def test_what_is_due_after_a_quarter_of_an_hour_is_left_to_the_sweep(settings: S
     signals.nudge_effects(ACME, delay=timedelta(hours=24))
     assert delayed_in(settings, settings.queues.runs) == 0
     assert delayed_in(settings, settings.queues.effects) == 0
-
-
-def test_a_due_time_in_the_past_is_now(settings: Settings) -> None:
-    SqsSignals(settings).ring(ACME, delay=timedelta(seconds=-30))
-    assert messages_in(settings, settings.queues.runs) == [{"customerId": ACME}]
 
 
 def test_a_queues_address_is_looked_up_once(settings: Settings) -> None:

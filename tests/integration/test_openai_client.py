@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -147,6 +148,12 @@ def test_temperature_and_the_limits_name_follow_the_settings() -> None:
     assert "max_completion_tokens" not in asked
 
 
+def test_a_server_with_a_name_of_its_own_for_the_limit_can_be_asked() -> None:
+    with scripted(a_completion(), token_parameter="n_predict") as (model, server):
+        model.answer(a_caller(), instructions="", facts={}, form=Word)
+    assert server.received[0].json["n_predict"] == model.token_limit
+
+
 @pytest.mark.parametrize(
     ("base_url", "sends"),
     [
@@ -155,6 +162,7 @@ def test_temperature_and_the_limits_name_follow_the_settings() -> None:
         ("https://api.openai.com.example/v1", False),
         ("http://127.0.0.1:11434/v1", False),
         ("", False),
+        ("http://[", False),
     ],
 )
 def test_only_openai_itself_is_told_not_to_store(base_url: str, *, sends: bool) -> None:
@@ -283,6 +291,19 @@ def test_usage_without_details_is_booked(details: Mapping[str, object]) -> None:
     with scripted(reply) as (model, _):
         model.answer(caller, instructions="", facts={}, form=Word)
     assert caller.meter.charges == [Charge(model=MODEL, tokens_in=9, tokens_out=4, request_id="req_9")]
+
+
+def test_a_figure_beyond_belief_still_fits_the_ledger() -> None:
+    caller = a_caller()
+    usage = {
+        "prompt_tokens": 10**400,
+        "completion_tokens": -5,
+        "prompt_tokens_details": {"cached_tokens": 10**12},
+    }
+    with scripted(a_completion(usage=usage)) as (model, _):
+        model.answer(caller, instructions="", facts={}, form=Word)
+    [charge] = caller.meter.charges
+    assert (charge.tokens_in, charge.tokens_cached, charge.tokens_out) == (10**9, 10**9, 0)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "9"}, [1]])
@@ -515,7 +536,7 @@ def test_the_body_of_an_error_is_bounded_too() -> None:
 
 
 def test_a_small_answer_that_unpacks_into_a_large_one_is_refused() -> None:
-    reply = Reply(200, gzip.compress(b" " * 50_000_000), {"content-encoding": "gzip"})
+    reply = Reply(200, gzip.compress(b" " * 20_000_000), {"content-encoding": "gzip"})
     with scripted(reply) as (model, _), pytest.raises(Refused):
         model.answer(a_caller(), instructions="", facts={}, form=Word)
 
@@ -592,6 +613,14 @@ def test_no_error_shows_the_key_or_what_the_model_said(name: str) -> None:
     assert told.value.__context__ is None
     assert CANARY not in str(told.value)
     assert CANARY not in all_that_shows(told.value)
+
+
+def test_no_log_shows_the_key_the_facts_or_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), scripted(a_completion('{"word": "secret answer"}')) as (model, _):
+        model.answer(a_caller(), instructions="", facts={"fact": "secret fact"}, form=Word)
+    assert caplog.records
+    assert CANARY not in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_client_does_not_show_its_key() -> None:

@@ -20,7 +20,7 @@ MOST_DOLLARS: Final = 10**14
 MOST_TECHNOLOGIES: Final = 200
 LONGEST_DOMAIN: Final = 253
 
-_DOMAIN: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
+_DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LINK: Final = re.compile(r"https?://[^\s<>\"']{1,490}")
 

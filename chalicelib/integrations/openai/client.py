@@ -29,6 +29,9 @@ REASONING_HEADROOM: Final = 4000
 BYTES_A_TOKEN: Final = 3
 """On the safe side: English has about four, other scripts three."""
 
+MOST_TOKENS: Final = 10**9
+"""A larger figure is not believed, nor would it fit the ledger."""
+
 MOST_BYTES: Final = 4 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 
@@ -100,7 +103,9 @@ class OpenAIModel:
         seconds = max(caller.timeout.total_seconds(), 0)
         try:
             with self._client().chat.completions.with_streaming_response.create(
-                **request,
+                model=request["model"],
+                messages=request["messages"],
+                extra_body=request,  # the library refuses what it has no parameter for, servers differ
                 extra_headers={"x-bevyly-call": caller.call_id},
                 timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             ) as response:
@@ -137,9 +142,9 @@ class OpenAIModel:
         match completion:
             case {"usage": {"prompt_tokens": int(tokens_in), "completion_tokens": int(tokens_out)} as usage}:
                 return Charge(
-                    tokens_in=max(tokens_in, 0),
+                    tokens_in=_tokens(tokens_in),
                     tokens_cached=_detail(usage, "prompt_tokens_details", "cached_tokens"),
-                    tokens_out=max(tokens_out, 0),
+                    tokens_out=_tokens(tokens_out),
                     tokens_reasoning=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
                 )
         sent = len(json.dumps(request, ensure_ascii=False).encode("utf-8", "replace"))
@@ -160,7 +165,10 @@ class OpenAIModel:
 
 
 def _is_openais(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:
+        return False
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
@@ -201,8 +209,12 @@ def _of_transport(error: Exception) -> ProviderFailed:
 def _detail(usage: Mapping[str, Any], group: str, name: str) -> int:
     match usage.get(group):
         case dict() as details if isinstance(details.get(name), int):
-            return max(int(details[name]), 0)
+            return _tokens(details[name])
     return 0
+
+
+def _tokens(stated: int) -> int:
+    return min(max(int(stated), 0), MOST_TOKENS)
 
 
 def _parsed(content: str, form: type[Answer]) -> Answer | None:
