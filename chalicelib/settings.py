@@ -107,7 +107,7 @@ class Settings:
         )
 
 
-class MissingSetting(RuntimeError):  # noqa: N818 - it reads as what it says
+class MissingSetting(RuntimeError):
     """A setting is absent or malformed."""
 
 

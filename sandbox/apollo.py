@@ -38,7 +38,7 @@ RETIRED: Final = frozenset({"mixed_people/search", "people/search", "organizatio
 Reply: TypeAlias = tuple[Any, int, str]  # the JSON, its credits, the subject
 
 
-class BadBulk(ValueError):  # noqa: N818
+class BadBulk(ValueError):
     """A bulk call's 400; the code and the words are Apollo's."""
 
     def __init__(self, code: str, message: str) -> None:

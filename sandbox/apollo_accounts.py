@@ -54,11 +54,11 @@ class Account:
         return self.granted - self.used
 
 
-class OutOfCredits(Exception):  # noqa: N818
+class OutOfCredits(Exception):
     pass
 
 
-class TooManyCalls(Exception):  # noqa: N818
+class TooManyCalls(Exception):
     def __init__(self, window: str, limit: int, retry_after: int) -> None:
         super().__init__(window)
         self.window, self.limit, self.retry_after = window, limit, retry_after

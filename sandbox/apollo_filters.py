@@ -28,7 +28,7 @@ CompanyTest: TypeAlias = Callable[[Company], bool]
 PersonTest: TypeAlias = Callable[[Person], bool]
 
 
-class BadParameter(ValueError):  # noqa: N818
+class BadParameter(ValueError):
     """A value that Apollo answers with a 422."""
 
 

@@ -35,7 +35,7 @@ FIELDS: Final = frozenset({"path", "latency_ms", "status", "retry_after", "times
 MOST_LATENCY_MS: Final = 600_000
 
 
-class BadFault(ValueError):  # noqa: N818
+class BadFault(ValueError):
     """The control input cannot be a fault; says why."""
 
 

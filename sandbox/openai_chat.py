@@ -34,7 +34,7 @@ CACHED_FROM: Final = 1_024  # tokens; shorter prompts are never cached
 CHARACTERS_A_TOKEN: Final = 4
 
 
-class BadRequest(Exception):  # noqa: N818
+class BadRequest(Exception):
     def __init__(self, message: str, *, param: str | None, code: str | None, status: int = 400) -> None:
         super().__init__(message)
         self.param, self.code, self.status = param, code, status

@@ -19,13 +19,17 @@ from chalicelib.services.runs import start
 A_PROFILE: dict[str, Any] = {"industries": ["logistics"], "locations": ["Germany"]}
 
 
-def a_config(database: Database, actor: Actor, *, agent_type: str = "lead_source", **said: Any) -> AgentConfigId:
+def a_config(
+    database: Database, actor: Actor, *, agent_type: str = "lead_source", **said: Any
+) -> AgentConfigId:
     with database.enter(actor) as work:
         values: dict[str, Any] = {"name": "An agent", "config": {**A_PROFILE, "batchSize": 3}, **said}
         return AgentConfigId(agents.create(work, agent_type=agent_type, **values).id)
 
 
-def a_run(database: Database, actor: Actor, *, config_id: AgentConfigId | None = None, **inputs: Any) -> RunId:
+def a_run(
+    database: Database, actor: Actor, *, config_id: AgentConfigId | None = None, **inputs: Any
+) -> RunId:
     """An accepted run of a lead source."""
     config_id = config_id or a_config(database, actor)
     with database.enter(actor) as work:

@@ -48,13 +48,15 @@ def database_name(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def settings(postgres: Postgres, database_name: str) -> Settings:
-    return Settings.from_environ({
-        "DATABASE_URL": postgres.url("bevyly_app", database_name),
-        "DATABASE_SYSTEM_URL": postgres.url("bevyly_system", database_name),
-        "OIDC_ISSUER": "https://issuer.example",
-        "OIDC_JWKS_URL": "https://issuer.example/keys",
-        "OIDC_CLIENT_ID": "client",
-    })
+    return Settings.from_environ(
+        {
+            "DATABASE_URL": postgres.url("bevyly_app", database_name),
+            "DATABASE_SYSTEM_URL": postgres.url("bevyly_system", database_name),
+            "OIDC_ISSUER": "https://issuer.example",
+            "OIDC_JWKS_URL": "https://issuer.example/keys",
+            "OIDC_CLIENT_ID": "client",
+        }
+    )
 
 
 @dataclass(slots=True)
@@ -123,7 +125,13 @@ def a_tenant(database: Database, name: str, *, undo_window_seconds: int = 0) -> 
     """A customer with one active person of each role."""
     customer_id = CustomerId(new_id("CustomerId"))
     people = {
-        role: Actor(customer_id, UserId(new_id("UserId")), role, f"{name} {role.value}", f"{role.value.lower()}@{name.lower()}.example")
+        role: Actor(
+            customer_id,
+            UserId(new_id("UserId")),
+            role,
+            f"{name} {role.value}",
+            f"{role.value.lower()}@{name.lower()}.example",
+        )
         for role in Role
     }
     with database.system() as session:

@@ -34,6 +34,9 @@ class AgentModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
+ModelClass = type[AgentModel]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a step's function may use. It may run on any thread, so it has no way to the database."""
@@ -83,7 +86,7 @@ class RunContext(Protocol):
         inputs: object = None,
         pays: Quote | None = None,
     ) -> Result:
-        """Do once, and remember. `inputs` is what the work depends on: another for the same key is an error."""
+        """Do once, and remember. `inputs` is what the work depends on; another for the same key is an error."""
 
     def look_up(
         self, key: str, read: Callable[[CrmReader], Result], *, returns: type[Result], inputs: object = None
@@ -120,8 +123,8 @@ class Agent:
     icon: str  # lucide's name
     category: Category
     version: str
-    config: type[AgentModel]
-    input: type[AgentModel]
+    config: ModelClass
+    input: ModelClass
     run: Callable[[RunContext, Any, Any], None]
     requires_approval: bool = True
     cleanup: Callable[[], None] = field(default=lambda: None)

@@ -1,10 +1,11 @@
 """Finds companies that match an ideal customer profile and proposes them as leads."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from chalicelib.agents.base import Agent, AgentModel, Call, Category, Proposal, RunContext
+from chalicelib.agents.base import Agent, AgentModel, Call, Category, CrmReader, Proposal, RunContext
 from chalicelib.domain.approvals import Priority
 from chalicelib.domain.companies import Between, Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.content import LeadImport
@@ -39,11 +40,15 @@ class Range(AgentModel):
 class Config(AgentModel):
     """Which companies to look for, and how many a run."""
 
-    industries: Annotated[list[Word], Field(max_length=20, title="Industries", examples=[["logistics"]])] = []
+    industries: list[Word] = Field(
+        default_factory=list, max_length=20, title="Industries", examples=[["logistics"]]
+    )
     employee_count: Annotated[Range, Field(title="Employees")] = Range()
     revenue: Annotated[Range, Field(title="Revenue a year, US dollars")] = Range()
-    locations: Annotated[list[Word], Field(max_length=20, title="Locations", examples=[["Germany"]])] = []
-    technologies: Annotated[list[Word], Field(max_length=20, title="Technologies in use")] = []
+    locations: list[Word] = Field(
+        default_factory=list, max_length=20, title="Locations", examples=[["Germany"]]
+    )
+    technologies: list[Word] = Field(default_factory=list, max_length=20, title="Technologies in use")
     batch_size: Annotated[int, Field(ge=1, le=100, title="Companies a run")] = 10
 
     @model_validator(mode="after")
@@ -84,12 +89,20 @@ def run(run: RunContext, inputs: Input, config: Config) -> None:
     run.note(found=len(found), wanted=wanted)
 
 
+def _search(profile: IdealCustomer, number: int, call: Call) -> CompanyPage:
+    return call.companies.search(call.caller, profile, page=number, per_page=PAGE)
+
+
+def _known(domains: list[str], crm: CrmReader) -> list[str]:
+    return crm.known_domains(domains)
+
+
 def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int) -> list[CompanyStub]:
     found: dict[str, CompanyStub] = {}
     for number in range(1, MOST_PAGES + 1):
         page = run.step(
             f"search:{number}",
-            lambda call, number=number: call.companies.search(call.caller, profile, page=number, per_page=PAGE),
+            partial(_search, profile, number),
             returns=CompanyPage,
             inputs=[profile, number],
             pays=SEARCH,
@@ -97,7 +110,7 @@ def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int) -> list
         stubs = {stub.domain: stub for stub in page.companies if stub.domain}
         known = run.look_up(
             f"known:{number}",
-            lambda crm, stubs=stubs: crm.known_domains(stubs),
+            partial(_known, sorted(stubs)),
             returns=list[str],
             inputs=sorted(stubs),
         )
@@ -116,20 +129,24 @@ def _enriched(call: Call, stub: CompanyStub) -> Company:
 
 def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Proposal:
     fit = _fit(company, profile)
-    misses = [line["criterion"] for line in fit if line["met"] is False]
+    misses = [str(line["criterion"]) for line in fit if line["met"] is False]
     unknown = [line["criterion"] for line in fit if line["met"] is None]
-    flags = [{"code": "outside_profile", "message": f"Does not match the profile in: {', '.join(misses)}."}] if misses else []
+    flags = (
+        [{"code": "outside_profile", "message": f"Does not match the profile in: {', '.join(misses)}."}]
+        if misses
+        else []
+    )
     return Proposal(
         content=LeadImport(
-            name=company.name,
+            name=_line(company.name, 255) or company.domain,
             domain=company.domain,
-            industry=company.industry,
+            industry=_line(company.industry, 100),
             employee_count=company.employee_count,
             annual_revenue=company.annual_revenue,
-            city=company.city,
-            country=company.country,
-            description=company.description,
-            technologies=list(company.technologies)[:100],
+            city=_line(company.city, 100),
+            country=_line(company.country, 100),
+            description=company.description[:2000] if company.description else None,
+            technologies=[line for name in company.technologies[:100] if (line := _line(name, 255))],
             linkedin_url=company.linkedin_url,
         ),
         title=f"Import {company.name}"[:255],
@@ -141,7 +158,12 @@ def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Propos
             "fit": fit,
             "sources": [
                 {"provider": "apollo", "operation": "search_companies", "id": stub.id},
-                {"provider": "apollo", "operation": "enrich_company", "id": company.id, "domain": company.domain},
+                {
+                    "provider": "apollo",
+                    "operation": "enrich_company",
+                    "id": company.id,
+                    "domain": company.domain,
+                },
             ],
             "company": {
                 "foundedYear": company.founded_year,
@@ -153,12 +175,24 @@ def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Propos
     )
 
 
+def _line(text: str | None, longest: int) -> str | None:
+    """A provider's words as one clean line that fits."""
+    return " ".join(text.split())[:longest] or None if text else None
+
+
 def _fit(company: Company, profile: IdealCustomer) -> list[dict[str, object]]:
     """Each criterion of the profile, what the company has, and whether it meets it (None: not known)."""
     lines: list[dict[str, object]] = []
 
     def line(criterion: str, wanted: object, actual: object, *, met: bool) -> None:
-        lines.append({"criterion": criterion, "wanted": wanted, "actual": actual, "met": None if actual is None else met})
+        lines.append(
+            {
+                "criterion": criterion,
+                "wanted": wanted,
+                "actual": actual,
+                "met": None if actual is None else met,
+            }
+        )
 
     if not profile.employees.is_open:
         wanted = [profile.employees.min, profile.employees.max]

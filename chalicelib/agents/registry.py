@@ -7,13 +7,15 @@ from chalicelib.agents import email_drafter, lead_source
 from chalicelib.agents.base import Agent
 from chalicelib.domain.errors import Invalid
 
-AGENTS: Mapping[str, Agent] = MappingProxyType({
-    agent.type: agent
-    for agent in (
-        lead_source.AGENT,
-        email_drafter.AGENT,
-    )
-})
+AGENTS: Mapping[str, Agent] = MappingProxyType(
+    {
+        agent.type: agent
+        for agent in (
+            lead_source.AGENT,
+            email_drafter.AGENT,
+        )
+    }
+)
 
 
 def find(agent_type: str) -> Agent:
@@ -21,4 +23,6 @@ def find(agent_type: str) -> Agent:
     try:
         return AGENTS[agent_type]
     except KeyError:
-        raise Invalid(f"Unknown agent type: {agent_type}", pointer="/agentType", code="unknown_agent_type") from None
+        raise Invalid(
+            f"Unknown agent type: {agent_type}", pointer="/agentType", code="unknown_agent_type"
+        ) from None

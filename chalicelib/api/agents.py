@@ -95,7 +95,9 @@ class AgentStatsOut(Out):
     completed: int
     failed: int
     running: int
-    success_rate: float | None = Field(description="Completed of completed and failed; null before the first.")
+    success_rate: float | None = Field(
+        description="Completed of completed and failed; null before the first."
+    )
     last_run_at: datetime | None
     pending_approvals: int
 
@@ -191,7 +193,11 @@ def agent_stats(work: Work) -> list[AgentStatsOut]:
 
 
 @route(
-    "GET", "/v1/agents/{config_id}", needs=Permission.AGENTS_READ, summary="One saved agent.", raises=(NotFound,)
+    "GET",
+    "/v1/agents/{config_id}",
+    needs=Permission.AGENTS_READ,
+    summary="One saved agent.",
+    raises=(NotFound,),
 )
 def get_agent(work: Work, config_id: AgentConfigId) -> AgentOut:
     return AgentOut.of(queries.get(work.session, work.actor.scope, config_id))

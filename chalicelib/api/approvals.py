@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.approvals import BULK_MOST, Decision, ItemStatus, ItemType, Priority
 from chalicelib.domain.errors import Conflict, Invalid, NotFound, NotPermitted
-from chalicelib.domain.ids import ApprovalItemId
+from chalicelib.domain.ids import ApprovalItemId, CustomerId
 from chalicelib.services.approvals.decide import Ruling, Verdict, decide, decide_one, revert
 from chalicelib.services.approvals.effects import apply_due
 from chalicelib.services.approvals.read import approved_today, stats
@@ -225,12 +226,18 @@ def list_approvals(work: Work, query: ItemListing) -> Page[ItemOut]:
         wanted = wanted.where(ApprovalItem.owner_id == query.owner_id)
     if query.run_id:
         wanted = wanted.where(ApprovalItem.agent_run_id == query.run_id)
-    order = [Key(ApprovalItem.priority_rank, descending=True), Key(ApprovalItem.created_at), Key(ApprovalItem.id)]
+    order = [
+        Key(ApprovalItem.priority_rank, descending=True),
+        Key(ApprovalItem.created_at),
+        Key(ApprovalItem.id),
+    ]
     found = page(work.session, wanted, order=order, after=URGENT_FIRST.read(query.cursor), limit=query.limit)
     return page_of(URGENT_FIRST, found, limit=query.limit, item=ItemOut.of)
 
 
-@route("GET", "/v1/approvals/stats", needs=Permission.APPROVALS_READ, summary="How many items there are of what.")
+@route(
+    "GET", "/v1/approvals/stats", needs=Permission.APPROVALS_READ, summary="How many items there are of what."
+)
 def approval_stats(work: Work) -> StatsOut:
     counted = stats(work)
     return StatsOut(
@@ -326,8 +333,12 @@ def _verdicts(items: Sequence[SeenItem]) -> list[Verdict]:
     return [Verdict(ApprovalItemId(item.id), item.version) for item in items]
 
 
+def _apply(context: Context, customer_id: CustomerId) -> None:
+    apply_due(context.database, customer_id)
+
+
 def _apply_now_if_due(work: Work, context: Context) -> None:
     """Without an undo window there is nothing to wait for."""
     if work.effects_in is not None and not work.effects_in:
-        work.after.append(lambda: apply_due(context.database, work.actor.customer_id))
+        work.after.append(partial(_apply, context, work.actor.customer_id))
         work.effects_in = None

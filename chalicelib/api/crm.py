@@ -121,10 +121,14 @@ def list_accounts(work: Work, query: AccountListing) -> Page[AccountOut]:
         )
     if query.run_id:
         wanted = wanted.where(Account.source_run_id == query.run_id)
-    return page_of(ACCOUNTS, _newest(work, wanted, Account, ACCOUNTS, query), limit=query.limit, item=AccountOut.of)
+    return page_of(
+        ACCOUNTS, _newest(work, wanted, Account, ACCOUNTS, query), limit=query.limit, item=AccountOut.of
+    )
 
 
-@route("GET", "/v1/accounts/{account_id}", needs=Permission.CRM_READ, summary="One account.", raises=(NotFound,))
+@route(
+    "GET", "/v1/accounts/{account_id}", needs=Permission.CRM_READ, summary="One account.", raises=(NotFound,)
+)
 def get_account(work: Work, account_id: AccountId) -> AccountOut:
     return AccountOut.of(queries.get_account(work.session, work.actor.scope, account_id))
 
@@ -137,10 +141,14 @@ def list_contacts(work: Work, query: ContactListing) -> Page[ContactOut]:
     if query.search:
         whole = Contact.first_name + " " + Contact.last_name
         wanted = wanted.where(whole.icontains(query.search, autoescape=True))
-    return page_of(CONTACTS, _newest(work, wanted, Contact, CONTACTS, query), limit=query.limit, item=ContactOut.of)
+    return page_of(
+        CONTACTS, _newest(work, wanted, Contact, CONTACTS, query), limit=query.limit, item=ContactOut.of
+    )
 
 
-@route("GET", "/v1/contacts/{contact_id}", needs=Permission.CRM_READ, summary="One contact.", raises=(NotFound,))
+@route(
+    "GET", "/v1/contacts/{contact_id}", needs=Permission.CRM_READ, summary="One contact.", raises=(NotFound,)
+)
 def get_contact(work: Work, contact_id: ContactId) -> ContactOut:
     return ContactOut.of(queries.get_contact(work.session, work.actor.scope, contact_id))
 
@@ -150,7 +158,9 @@ def list_emails(work: Work, query: EmailListing) -> Page[EmailOut]:
     wanted = select(OutreachEmail).where(OutreachEmail.customer_id == work.actor.scope)
     if query.contact_id:
         wanted = wanted.where(OutreachEmail.contact_id == query.contact_id)
-    return page_of(EMAILS, _newest(work, wanted, OutreachEmail, EMAILS, query), limit=query.limit, item=EmailOut.of)
+    return page_of(
+        EMAILS, _newest(work, wanted, OutreachEmail, EMAILS, query), limit=query.limit, item=EmailOut.of
+    )
 
 
 @route("GET", "/v1/emails/{email_id}", needs=Permission.CRM_READ, summary="One e-mail.", raises=(NotFound,))

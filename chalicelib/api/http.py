@@ -469,7 +469,8 @@ def _entered(declared: Route, request: Request, context: Context) -> Iterator[di
     if not declared.is_signed_in:
         yield {}
         return
-    identity = context.verifier.verify(_bearer(request))
+    token = _bearer(request)
+    identity = context.verifier.verify(token)
     with context.database.begin(identity.issuer, identity.subject, request_id=request.request_id) as work:
         if isinstance(declared.needs, Permission):
             work.actor.need(declared.needs)

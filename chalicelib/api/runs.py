@@ -108,7 +108,7 @@ class NewRun(In):
 
 
 class Replay(In):
-    from_checkpoints: bool = Field(False, description="Start from what the old run had recorded.")
+    from_checkpoints: bool = Field(default=False, description="Start from what the old run had recorded.")
 
 
 class RunListing(Listing):

@@ -69,13 +69,15 @@ class Work:
 
     def audit(self, action: str, target_id: str, **details: Any) -> None:
         """Say who did what to which object. Ids and field names only."""
-        self.entries.append({
-            "id": new_id("AuditEntryId"),
-            "user_id": self.actor.user_id,
-            "action": action,
-            "target_id": target_id,
-            "details": details,
-        })
+        self.entries.append(
+            {
+                "id": new_id("AuditEntryId"),
+                "user_id": self.actor.user_id,
+                "action": action,
+                "target_id": target_id,
+                "details": details,
+            }
+        )
 
     def ring(self) -> None:
         """Have a worker look at this tenant after the commit."""
@@ -84,17 +86,25 @@ class Work:
     def flush(self) -> Deferred | None:
         """Queue what was gathered, to travel with the next flight. Returns the ring's handle, if it rings."""
         if self.entries:
-            defer(self.session, AUDIT, {
-                "customer": self.actor.customer_id,
-                "request": self.request_id,
-                "entries": json.dumps(self.entries),
-            })
+            defer(
+                self.session,
+                AUDIT,
+                {
+                    "customer": self.actor.customer_id,
+                    "request": self.request_id,
+                    "entries": json.dumps(self.entries),
+                },
+            )
             self.entries = []
         if self.events:
-            defer(self.session, EMIT, {
-                "sinks": list(self.settings.event_sinks),
-                "events": json.dumps([_as_json(event) for event in self.events]),
-            })
+            defer(
+                self.session,
+                EMIT,
+                {
+                    "sinks": list(self.settings.event_sinks),
+                    "events": json.dumps([_as_json(event) for event in self.events]),
+                },
+            )
             self.events = []
             self.emitted = True
         if self.rings:
@@ -155,7 +165,9 @@ class Database:
     def enter(self, actor: Actor) -> Iterator[Work]:
         """A tenant's transaction whose actor is known already; entering costs no flight of its own."""
         with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
-            entered = defer(session, ENTER_TENANT, {"customer": actor.customer_id, "fake_now": self._fake_now()})
+            entered = defer(
+                session, ENTER_TENANT, {"customer": actor.customer_id, "fake_now": self._fake_now()}
+            )
             work = Work(session, actor, self.settings, lambda: _moment(entered))
             yield work
             ring = work.flush()

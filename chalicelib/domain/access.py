@@ -55,16 +55,20 @@ _MANAGER = _SALES_REP | {
     P.EVENTS_READ,
     P.USERS_READ,
 }
-GRANTS: Mapping[Role, frozenset[Permission]] = MappingProxyType({
-    Role.VIEWER: _VIEWER,
-    Role.SALES_REP: _SALES_REP,
-    Role.MANAGER: _MANAGER,
-    Role.ADMIN: frozenset(Permission),
-})
+GRANTS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
+    {
+        Role.VIEWER: _VIEWER,
+        Role.SALES_REP: _SALES_REP,
+        Role.MANAGER: _MANAGER,
+        Role.ADMIN: frozenset(Permission),
+    }
+)
 
-OWN_ONLY: Mapping[Role, frozenset[Permission]] = MappingProxyType({
-    Role.SALES_REP: frozenset({P.APPROVALS_WRITE}),
-})
+OWN_ONLY: Mapping[Role, frozenset[Permission]] = MappingProxyType(
+    {
+        Role.SALES_REP: frozenset({P.APPROVALS_WRITE}),
+    }
+)
 """Rights that reach a person's own items only."""
 
 

@@ -25,14 +25,16 @@ class ItemStatus(StrEnum):
 
 
 S = ItemStatus
-NEXT: Mapping[ItemStatus, frozenset[ItemStatus]] = MappingProxyType({
-    S.PENDING: frozenset({S.APPROVED, S.EDITED, S.REJECTED, S.EXPIRED, S.SUPERSEDED}),
-    S.APPROVED: frozenset({S.PENDING, S.SUPERSEDED}),
-    S.EDITED: frozenset({S.PENDING, S.SUPERSEDED}),
-    S.REJECTED: frozenset({S.PENDING}),
-    S.EXPIRED: frozenset(),
-    S.SUPERSEDED: frozenset(),
-})
+NEXT: Mapping[ItemStatus, frozenset[ItemStatus]] = MappingProxyType(
+    {
+        S.PENDING: frozenset({S.APPROVED, S.EDITED, S.REJECTED, S.EXPIRED, S.SUPERSEDED}),
+        S.APPROVED: frozenset({S.PENDING, S.SUPERSEDED}),
+        S.EDITED: frozenset({S.PENDING, S.SUPERSEDED}),
+        S.REJECTED: frozenset({S.PENDING}),
+        S.EXPIRED: frozenset(),
+        S.SUPERSEDED: frozenset(),
+    }
+)
 DECIDED: Final = frozenset({S.APPROVED, S.EDITED, S.REJECTED})
 
 

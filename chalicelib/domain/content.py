@@ -1,6 +1,7 @@
 """What an approval item of each type contains: checked at birth and again when a reviewer edits it."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -15,7 +16,7 @@ _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2
 
 
 def _one_line(text: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in text):
         raise ValueError("must be one line without control characters")
     return text
 
@@ -27,7 +28,9 @@ def _is_domain(text: str) -> str:
     return text
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_one_line)]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_one_line)
+]
 Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_is_domain)]
 Link = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[^\s<>\"']+$")]
 
@@ -60,10 +63,12 @@ class EmailDraft(Content):
     body: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 
 
-SHAPES: Mapping[ItemType, type[Content]] = MappingProxyType({
-    ItemType.LEAD_IMPORT: LeadImport,
-    ItemType.EMAIL_DRAFT: EmailDraft,
-})
+SHAPES: Mapping[ItemType, type[Content]] = MappingProxyType(
+    {
+        ItemType.LEAD_IMPORT: LeadImport,
+        ItemType.EMAIL_DRAFT: EmailDraft,
+    }
+)
 
 
 def parse(item_type: ItemType, content: Mapping[str, Any], *, pointer: str = "") -> Content:

@@ -121,5 +121,5 @@ class Refused(ProviderFailed):
     code = "refused"
 
 
-class LeaseLost(Exception):  # noqa: N818 - it is no failure: another worker has the run, and this one stops
+class LeaseLost(Exception):
     """Another worker holds the run now; whoever sees this stops without a trace."""

@@ -17,13 +17,15 @@ class RunStatus(StrEnum):
 
 
 S = RunStatus
-NEXT: Mapping[RunStatus, frozenset[RunStatus]] = MappingProxyType({
-    S.PENDING: frozenset({S.RUNNING, S.CANCELLED, S.FAILED}),
-    S.RUNNING: frozenset({S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
-    S.COMPLETED: frozenset(),
-    S.FAILED: frozenset(),
-    S.CANCELLED: frozenset(),
-})
+NEXT: Mapping[RunStatus, frozenset[RunStatus]] = MappingProxyType(
+    {
+        S.PENDING: frozenset({S.RUNNING, S.CANCELLED, S.FAILED}),
+        S.RUNNING: frozenset({S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
+        S.COMPLETED: frozenset(),
+        S.FAILED: frozenset(),
+        S.CANCELLED: frozenset(),
+    }
+)
 FINAL: Final = frozenset(status for status, following in NEXT.items() if not following)
 
 
@@ -54,7 +56,8 @@ BACKGROUND_HANDICAP: Final = timedelta(minutes=10)
 
 def backoff(failures: int) -> timedelta:
     """How long a run waits after this many failures in a row: 5 s, 10 s, 20 s … at most 10 minutes."""
-    return min(timedelta(seconds=5) * 2 ** max(failures - 1, 0), timedelta(minutes=10))
+    doubled: int = 2 ** max(failures - 1, 0)
+    return min(timedelta(seconds=5) * doubled, timedelta(minutes=10))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ def _stale(before: AgentConfig) -> Conflict:
 
 def _check_owner(work: Work, owner_id: str) -> None:
     found = work.session.scalar(
-        select(User.id).where(User.customer_id == work.actor.scope, User.id == owner_id, User.status == "active")
+        select(User.id).where(
+            User.customer_id == work.actor.scope, User.id == owner_id, User.status == "active"
+        )
     )
     if found is None:
         raise Invalid("The owner must be an active person of your team.", pointer="/ownerId")

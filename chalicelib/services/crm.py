@@ -21,7 +21,8 @@ class Reader:
     def contacts(self, contact_ids: Iterable[str]) -> list[ContactFacts]:
         rows = queries.contacts(self.work.session, self.work.actor.scope, list(contact_ids))
         return [
-            ContactFacts(row.id, row.first_name, row.last_name, row.title, row.email, _account(row)) for row in rows
+            ContactFacts(row.id, row.first_name, row.last_name, row.title, row.email, _account(row))
+            for row in rows
         ]
 
     def accounts(self, account_ids: Iterable[str]) -> list[AccountFacts]:

@@ -53,7 +53,11 @@ class ScriptedModel:
     """Answers every question with the same words."""
 
     answer_with: Mapping[str, Any] = field(
-        default_factory=lambda: {"subject": "A question", "body": "Hello Ada, shall we talk?", "factsUsed": ["companyName"]}
+        default_factory=lambda: {
+            "subject": "A question",
+            "body": "Hello Ada, shall we talk?",
+            "factsUsed": ["companyName"],
+        }
     )
     asked: list[Mapping[str, Any]] = field(default_factory=list)
 

@@ -20,7 +20,9 @@ from tests.conftest import World, a_tenant
 EDITED = {"name": "Edited Ltd", "domain": "edited.example", "employeeCount": 7}
 
 
-def approve(world: World, actor: Actor, item_id: str, version: int = 1, edited: dict[str, Any] | None = None) -> Any:
+def approve(
+    world: World, actor: Actor, item_id: str, version: int = 1, edited: dict[str, Any] | None = None
+) -> Any:
     with world.database.enter(actor) as work:
         return decide_one(work, Verdict(ApprovalItemId(item_id), version, edited), Decision.APPROVE)
 
@@ -31,7 +33,9 @@ def reject(world: World, actor: Actor, item_id: str, version: int = 1, reason: s
 
 
 def item(world: World, item_id: str) -> Any:
-    (row,) = rows(world.database, world.ours.manager, "SELECT * FROM approval_items WHERE id = :id", id=item_id)
+    (row,) = rows(
+        world.database, world.ours.manager, "SELECT * FROM approval_items WHERE id = :id", id=item_id
+    )
     return row
 
 
@@ -179,13 +183,19 @@ def test_an_undone_decision_waits_again_and_can_be_decided_anew(world: World) ->
     with world.database.enter(world.ours.manager) as work:
         revert(work, item_id, version=2)
     undone = item(world, item_id)
-    assert (undone.status, undone.version, undone.edited_content, undone.reviewed_by) == ("pending", 3, None, None)
+    assert (undone.status, undone.version, undone.edited_content, undone.reviewed_by) == (
+        "pending",
+        3,
+        None,
+        None,
+    )
     assert reject(world, world.ours.manager, item_id, version=3).status == "rejected"
 
 
 def test_undo_against_effect_has_one_winner(world: World) -> None:
     """The effect holds the row; the undo that comes meanwhile is refused. Seen red with the applier's row lock
-    left out and the undo's condition on `applied_at` dropped."""
+    left out and the undo's condition on `applied_at` dropped.
+    """
     set_undo_window(world.database, world.ours.manager, 1)
     for _ in range(10):
         item_id = an_item(world.database, world.ours.manager)
@@ -261,7 +271,10 @@ def test_bulk_reports_each_and_leaves_flagged_ones(world: World) -> None:
     gone = ApprovalItemId(new_id("ApprovalItemId"))
     with world.database.enter(manager) as work:
         rulings = decide(
-            work, [Verdict(item_id, 1) for item_id in (plain, flagged, gone)], Decision.APPROVE, unflagged_only=True
+            work,
+            [Verdict(item_id, 1) for item_id in (plain, flagged, gone)],
+            Decision.APPROVE,
+            unflagged_only=True,
         )
     assert [ruling.refused.code if ruling.refused else ruling.status for ruling in rulings] == [
         "approved",
@@ -273,7 +286,10 @@ def test_bulk_reports_each_and_leaves_flagged_ones(world: World) -> None:
 def test_without_approval_required_the_tenants_rule_decides_what_has_no_flag(world: World) -> None:
     plain = an_item(world.database, world.ours.manager, approval_required=False)
     flagged = an_item(
-        world.database, world.ours.manager, approval_required=False, flags=({"code": "x", "message": "Look."},)
+        world.database,
+        world.ours.manager,
+        approval_required=False,
+        flags=({"code": "x", "message": "Look."},),
     )
     assert item(world, plain).status == "approved"
     assert item(world, plain).decided_by_rule is not None
@@ -292,7 +308,10 @@ def test_who_decided_what_is_in_the_audit_and_cannot_be_changed(world: World) ->
         id=item_id,
     )
     assert entry.user_id == world.ours.manager.user_id
-    for statement in ("UPDATE audit_entries SET action = 'x' RETURNING id", "DELETE FROM audit_entries RETURNING id"):
+    for statement in (
+        "UPDATE audit_entries SET action = 'x' RETURNING id",
+        "DELETE FROM audit_entries RETURNING id",
+    ):
         with pytest.raises(Exception, match="permission denied"):
             rows(world.database, world.ours.manager, statement)
 

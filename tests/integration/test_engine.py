@@ -76,14 +76,19 @@ def test_a_worker_that_lost_its_lease_writes_nothing(world: World) -> None:
     worker = threading.Thread(target=lambda: world.visit(Providers(of_a, ScriptedModel())))
     worker.start()
     assert a_is_calling.wait(20)
-    rows(world.database, world.ours.manager, "UPDATE agent_runs SET lease_expires_at = app_now() RETURNING id")
+    rows(
+        world.database, world.ours.manager, "UPDATE agent_runs SET lease_expires_at = app_now() RETURNING id"
+    )
     assert world.visit() == run_id
     after_b = rows(world.database, world.ours.manager, "SELECT * FROM agent_runs WHERE id = :id", id=run_id)
     events = rows(world.database, world.ours.manager, "SELECT id FROM outbox_events ORDER BY id")
     b_is_done.set()
     worker.join(20)
     assert after_b[0].status == "completed"
-    assert rows(world.database, world.ours.manager, "SELECT * FROM agent_runs WHERE id = :id", id=run_id) == after_b
+    assert (
+        rows(world.database, world.ours.manager, "SELECT * FROM agent_runs WHERE id = :id", id=run_id)
+        == after_b
+    )
     assert rows(world.database, world.ours.manager, "SELECT id FROM outbox_events ORDER BY id") == events
     assert len(rows(world.database, world.ours.manager, "SELECT id FROM approval_items")) == 3
 
@@ -91,7 +96,10 @@ def test_a_worker_that_lost_its_lease_writes_nothing(world: World) -> None:
 def test_a_stale_token_is_refused_by_the_fence(world: World) -> None:
     run_id = a_run(world.database, world.ours.manager)
     lease = queries.Lease(RunId(run_id), "run_00000000000000000000000000")
-    with pytest.raises(DBAPIError) as refused, world.database.enter(engine_for(world.ours.customer_id)) as work:
+    with (
+        pytest.raises(DBAPIError) as refused,
+        world.database.enter(engine_for(world.ours.customer_id)) as work,
+    ):
         queries.fence(work.session, lease)
     assert queries.lost(refused.value)
 

@@ -51,7 +51,11 @@ def drain(world: World, sink: ScriptedSink) -> int:
 
 
 def due_again(world: World) -> None:
-    rows(world.database, world.ours.manager, "UPDATE event_deliveries SET next_attempt_at = app_now() RETURNING event_id")
+    rows(
+        world.database,
+        world.ours.manager,
+        "UPDATE event_deliveries SET next_attempt_at = app_now() RETURNING event_id",
+    )
 
 
 def test_events_are_published_once_and_in_order_within_their_aggregate(world: World) -> None:
@@ -62,7 +66,9 @@ def test_events_are_published_once_and_in_order_within_their_aggregate(world: Wo
     assert drain(world, sink) == 8
     assert drain(world, sink) == 0
     assert [name for name in sink.names() if name.startswith("a")] == ["a0", "a1", "a2", "a3"]
-    assert [event.cloud_event["sequence"] for event in sink.taken if event.cloud_event["subject"] == "acc_a"] == ["1", "2", "3", "4"]
+    assert [
+        event.cloud_event["sequence"] for event in sink.taken if event.cloud_event["subject"] == "acc_a"
+    ] == ["1", "2", "3", "4"]
     assert all(len(batch) == len(set(batch)) for batch in sink.batches)
 
 
@@ -107,7 +113,9 @@ def test_a_poison_event_is_parked_and_blocks_nobody_and_can_be_sent_again(world:
         due_again(world)
     drain(world, sink)
     assert sink.names() == ["after"]
-    (parked,) = rows(world.database, world.ours.manager, "SELECT * FROM event_deliveries WHERE status = 'parked'")
+    (parked,) = rows(
+        world.database, world.ours.manager, "SELECT * FROM event_deliveries WHERE status = 'parked'"
+    )
     assert parked.error == "ThrottlingException"
     sink.refuse = set()
     with world.database.enter(world.ours.manager) as work:

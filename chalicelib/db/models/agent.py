@@ -1,10 +1,30 @@
 """Agent configurations, their runs, the steps of a run, and the tenant's queue."""
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, JsonList, Short, Version, Words, one_of
+from chalicelib.db.models.base import (
+    Base,
+    Born,
+    Count,
+    Id,
+    Instant,
+    Json,
+    JsonList,
+    Short,
+    Version,
+    Words,
+    one_of,
+)
 from chalicelib.domain.runs import RunStatus, StepStatus, Trigger
 
 

@@ -13,7 +13,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, JsonList, Name, Short, Version, Words, one_of
+from chalicelib.db.models.base import (
+    Base,
+    Born,
+    Count,
+    Id,
+    Instant,
+    Json,
+    JsonList,
+    Name,
+    Short,
+    Version,
+    Words,
+    one_of,
+)
 from chalicelib.domain.approvals import ItemStatus, ItemType, Priority
 
 _OPEN = "status = 'pending' OR (status IN ('approved', 'edited', 'rejected') AND applied_at IS NULL)"

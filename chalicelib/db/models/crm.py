@@ -41,7 +41,9 @@ class Account(Base):
         ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "source_run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
         ForeignKeyConstraint(
-            ["customer_id", "source_item_id"], ["approval_items.customer_id", "approval_items.id"], use_alter=True
+            ["customer_id", "source_item_id"],
+            ["approval_items.customer_id", "approval_items.id"],
+            use_alter=True,
         ),
     )
 

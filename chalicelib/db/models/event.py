@@ -1,6 +1,16 @@
 """The outbox and what became of each event at each sink."""
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Identity, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, Short, Words
@@ -22,7 +32,9 @@ class OutboxEvent(Base):
 
     __table_args__ = (
         UniqueConstraint("customer_id", "id"),
-        UniqueConstraint("customer_id", "aggregate_type", "aggregate_id", "sequence", name="outbox_events_sequence_key"),
+        UniqueConstraint(
+            "customer_id", "aggregate_type", "aggregate_id", "sequence", name="outbox_events_sequence_key"
+        ),
         Index("outbox_events_customer_idx", "customer_id", "position"),
     )
 
@@ -58,7 +70,12 @@ class EventDelivery(Base):
         CheckConstraint("status IN ('pending', 'delivered', 'parked')", name="status"),
         ForeignKeyConstraint(["customer_id", "event_id"], ["outbox_events.customer_id", "outbox_events.id"]),
         Index("event_deliveries_due_idx", "sink", "position", postgresql_where=text("status = 'pending'")),
-        Index("event_deliveries_parked_idx", "customer_id", "position", postgresql_where=text("status = 'parked'")),
+        Index(
+            "event_deliveries_parked_idx",
+            "customer_id",
+            "position",
+            postgresql_where=text("status = 'parked'"),
+        ),
     )
 
 

@@ -32,7 +32,7 @@ _STATS = text("""
 
 def get(session: Session, scope: TenantScope, config_id: str) -> AgentConfig:
     """The configuration, or NotFound (also for another tenant's, and a deleted one)."""
-    config = session.scalar(all_of(scope).where(AgentConfig.id == config_id))
+    config: AgentConfig | None = session.scalar(all_of(scope).where(AgentConfig.id == config_id))
     if config is None:
         raise NotFound(f"Agent config not found: {config_id}")
     return config
@@ -42,7 +42,9 @@ def all_of(scope: TenantScope) -> Select[Any]:
     return select(AgentConfig).where(AgentConfig.customer_id == scope, AgentConfig.deleted_at.is_(None))
 
 
-def change(session: Session, scope: TenantScope, config_id: str, *, version: int, values: dict[str, Any]) -> AgentConfig | None:
+def change(
+    session: Session, scope: TenantScope, config_id: str, *, version: int, values: dict[str, Any]
+) -> AgentConfig | None:
     """Write if nobody else did since `version`; None otherwise."""
     return session.scalar(
         update(AgentConfig)

@@ -64,8 +64,8 @@ _DECIDE = text("""
     RETURNING i.id, i.status, i.version, i.effective_at, c.undo_window_seconds
 """)
 _EXPLAIN = text("""
-    SELECT i.id, i.item_type, i.status, i.version, i.owner_id, i.flags, i.reviewed_by, u.name AS reviewer, i.reviewed_at,
-           i.decided_by_rule, i.edited_content, i.rejection_reason, i.effective_at, i.applied_at,
+    SELECT i.id, i.item_type, i.status, i.version, i.owner_id, i.flags, i.reviewed_by, u.name AS reviewer,
+           i.reviewed_at, i.decided_by_rule, i.edited_content, i.rejection_reason, i.effective_at, i.applied_at,
            i.status = 'pending' AND i.expires_at <= app_now() AS expired
     FROM approval_items i LEFT JOIN users u ON u.customer_id = i.customer_id AND u.id = i.reviewed_by
     WHERE i.customer_id = :scope AND i.id = ANY(:ids)
@@ -150,11 +150,14 @@ def supersede(session: Session, scope: TenantScope, ids: Sequence[str]) -> None:
 
 
 def insert(
-    session: Session, scope: TenantScope, items: Sequence[Mapping[str, Any]], *, origin: Mapping[str, Any], expiry: timedelta
+    session: Session,
+    scope: TenantScope,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    origin: Mapping[str, Any],
+    expiry: timedelta,
 ) -> Deferred:
-    return defer(
-        session, _INSERT, {"scope": scope, "items": json.dumps(items), "expiry": expiry, **origin}
-    )
+    return defer(session, _INSERT, {"scope": scope, "items": json.dumps(items), "expiry": expiry, **origin})
 
 
 def decide(
@@ -194,7 +197,13 @@ def explain(session: Session, scope: TenantScope, ids: Sequence[str]) -> dict[st
 
 
 def revert(
-    session: Session, scope: TenantScope, item_id: str, *, version: int, owner: str | None, at_least: timedelta
+    session: Session,
+    scope: TenantScope,
+    item_id: str,
+    *,
+    version: int,
+    owner: str | None,
+    at_least: timedelta,
 ) -> bool:
     """Back to pending, unless its effect was or is due."""
     parameters = {"scope": scope, "id": item_id, "version": version, "owner": owner, "at_least": at_least}
@@ -219,7 +228,9 @@ def mark_failed(session: Session, scope: TenantScope, item_id: str, error: str) 
     session.execute(_FAILED, {"scope": scope, "id": item_id, "error": error})
 
 
-def back_to_a_person(session: Session, scope: TenantScope, item_id: str, error: str, *, at_least: timedelta) -> None:
+def back_to_a_person(
+    session: Session, scope: TenantScope, item_id: str, error: str, *, at_least: timedelta
+) -> None:
     session.execute(_BACK_TO_A_PERSON, {"scope": scope, "id": item_id, "error": error, "at_least": at_least})
 
 
@@ -234,7 +245,9 @@ def tenants_with_work(session: Session) -> list[str]:
 
 def get(session: Session, scope: TenantScope, item_id: str) -> tuple[ApprovalItem, str | None, str | None]:
     """The item with its owner's and its reviewer's names, or NotFound (also for another tenant's)."""
-    row = session.execute(with_names().where(ApprovalItem.customer_id == scope, ApprovalItem.id == item_id)).one_or_none()
+    row = session.execute(
+        with_names().where(ApprovalItem.customer_id == scope, ApprovalItem.id == item_id)
+    ).one_or_none()
     if row is None:
         raise NotFound("There is no such approval item.")
     return row[0], row[1], row[2]
@@ -245,10 +258,13 @@ def with_names() -> Any:
     owner, reviewer = _user("owner"), _user("reviewer")
     return (
         select(ApprovalItem, owner.c.name, reviewer.c.name)
-        .outerjoin(owner, (owner.c.customer_id == ApprovalItem.customer_id) & (owner.c.id == ApprovalItem.owner_id))
+        .outerjoin(
+            owner, (owner.c.customer_id == ApprovalItem.customer_id) & (owner.c.id == ApprovalItem.owner_id)
+        )
         .outerjoin(
             reviewer,
-            (reviewer.c.customer_id == ApprovalItem.customer_id) & (reviewer.c.id == ApprovalItem.reviewed_by),
+            (reviewer.c.customer_id == ApprovalItem.customer_id)
+            & (reviewer.c.id == ApprovalItem.reviewed_by),
         )
     )
 
@@ -283,10 +299,13 @@ def ids_of_run(session: Session, scope: TenantScope, run_id: str) -> list[str]:
 
 
 def approved_since(session: Session, scope: TenantScope, moment: Any) -> int:
-    return session.scalar(
-        select(func.count()).where(
-            ApprovalItem.customer_id == scope,
-            ApprovalItem.status.in_(["approved", "edited"]),
-            ApprovalItem.reviewed_at >= moment,
+    return (
+        session.scalar(
+            select(func.count()).where(
+                ApprovalItem.customer_id == scope,
+                ApprovalItem.status.in_(["approved", "edited"]),
+                ApprovalItem.reviewed_at >= moment,
+            )
         )
-    ) or 0
+        or 0
+    )

@@ -95,15 +95,20 @@ def accounts(session: Session, scope: TenantScope, ids: Sequence[str]) -> Sequen
     return session.execute(_ACCOUNTS, {"scope": scope, "ids": list(ids)}).all()
 
 
-def upsert_accounts(session: Session, scope: TenantScope, leads: Sequence[Mapping[str, Any]]) -> dict[str, Row[Any]]:
+def upsert_accounts(
+    session: Session, scope: TenantScope, leads: Sequence[Mapping[str, Any]]
+) -> dict[str, Row[Any]]:
     """Create accounts, or fill in what is blank on those there are. What a person wrote stays. By domain."""
     rows = session.execute(_UPSERT_ACCOUNTS, {"scope": scope, "leads": json.dumps(leads)})
     return {row.domain: row for row in rows}
 
 
-def insert_emails(session: Session, scope: TenantScope, emails: Sequence[Mapping[str, Any]]) -> dict[str, Row[Any]]:
+def insert_emails(
+    session: Session, scope: TenantScope, emails: Sequence[Mapping[str, Any]]
+) -> dict[str, Row[Any]]:
     """E-mails ready to send, addressed from the contacts' own rows; by approval item. A contact that is gone
-    or has no address gets none."""
+    or has no address gets none.
+    """
     rows = session.execute(_READY_EMAILS, {"scope": scope, "emails": json.dumps(emails)})
     return {row.approval_item_id: row for row in rows}
 

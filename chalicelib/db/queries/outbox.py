@@ -19,7 +19,9 @@ _TAKE = text("""
     WHERE l.token IS NULL OR l.token = excluded.token OR l.expires_at <= app_now()
     RETURNING sink
 """)
-_LET_GO = text("UPDATE relay_leases SET token = NULL, expires_at = NULL WHERE sink = :sink AND token = :token")
+_LET_GO = text(
+    "UPDATE relay_leases SET token = NULL, expires_at = NULL WHERE sink = :sink AND token = :token"
+)
 _HEADS = text("""
     WITH ahead AS (
         SELECT customer_id, event_id, position, attempts, next_attempt_at,

@@ -51,7 +51,8 @@ _DUE_TENANTS = text("""
       AND EXISTS (
         SELECT FROM agent_runs r
         WHERE r.customer_id = q.customer_id
-          AND (r.status = 'pending' AND r.due_at <= app_now() OR r.status = 'running' AND r.lease_expires_at <= app_now())
+          AND (r.status = 'pending' AND r.due_at <= app_now()
+               OR r.status = 'running' AND r.lease_expires_at <= app_now())
       )
     LIMIT 500
 """)
@@ -73,7 +74,9 @@ class Orders:
     agents_enabled: bool
 
 
-def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any] | None:
+def claim(
+    session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]
+) -> Row[Any] | None:
     """Take the tenant's best due run and commit, in one flight; None when there is none or no slot."""
     return execute_and_commit(
         session,
@@ -187,7 +190,9 @@ def raise_if_lost(error: DBAPIError) -> None:
         raise LeaseLost from None
 
 
-def cancel(session: Session, run_id: RunId, user_id: str | None, *, limit: int, sinks: Sequence[str]) -> Row[Any] | None:
+def cancel(
+    session: Session, run_id: RunId, user_id: str | None, *, limit: int, sinks: Sequence[str]
+) -> Row[Any] | None:
     return session.execute(
         _CANCEL, {"run": run_id, "user": user_id, "limit": limit, "sinks": list(sinks)}
     ).one_or_none()
@@ -216,7 +221,9 @@ def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:
     return run
 
 
-def steps(session: Session, scope: TenantScope, run_id: str, *, limit: int | None = None) -> Sequence[AgentRunStep]:
+def steps(
+    session: Session, scope: TenantScope, run_id: str, *, limit: int | None = None
+) -> Sequence[AgentRunStep]:
     """A run's recorded steps in the order they were recorded."""
     return session.scalars(
         select(AgentRunStep)
@@ -226,7 +233,7 @@ def steps(session: Session, scope: TenantScope, run_id: str, *, limit: int | Non
     ).all()
 
 
-def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Row[Any]]:
+def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Any]:
     """What a run paid for, by provider and status."""
     entry = UsageEntry
     return session.execute(
@@ -244,7 +251,9 @@ def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Row[Any
     ).all()
 
 
-def matching(scope: TenantScope, *, status: str | None, agent_type: str | None, config_id: str | None) -> ColumnElement[bool]:
+def matching(
+    scope: TenantScope, *, status: str | None, agent_type: str | None, config_id: str | None
+) -> ColumnElement[bool]:
     """The condition of a list of runs."""
     wanted = [AgentRun.customer_id == scope]
     if status:

@@ -78,7 +78,12 @@ def decide(
 
 
 def decide_one(
-    work: Work, verdict: Verdict, decision: Decision, *, reason: str | None = None, reason_code: str | None = None
+    work: Work,
+    verdict: Verdict,
+    decision: Decision,
+    *,
+    reason: str | None = None,
+    reason_code: str | None = None,
 ) -> Ruling:
     """The same for one item; raises what `decide` would answer."""
     (ruling,) = decide(work, [verdict], decision, reason=reason, reason_code=reason_code)
@@ -93,7 +98,9 @@ def revert(work: Work, item_id: ApprovalItemId, *, version: int) -> None:
     Raises Conflict when the effect has been, or the decision is no longer the one that was seen.
     """
     scope = work.actor.scope
-    if queries.revert(work.session, scope, item_id, version=version, owner=_own(work), at_least=UNDO_RESTORES):
+    if queries.revert(
+        work.session, scope, item_id, version=version, owner=_own(work), at_least=UNDO_RESTORES
+    ):
         work.audit("approval.reverted", item_id, version=version + 1)
         return
     row = queries.explain(work.session, scope, [item_id]).get(item_id)
@@ -103,13 +110,19 @@ def revert(work: Work, item_id: ApprovalItemId, *, version: int) -> None:
         raise _not_yours()
     if row.applied_at is not None:
         raise Conflict(
-            "It is too late to undo this: the decision has taken effect.", code="already_applied", details=_state(row)
+            "It is too late to undo this: the decision has taken effect.",
+            code="already_applied",
+            details=_state(row),
         )
     if row.version != version or row.status == "pending":
         raise Conflict(
-            f"This item changed since you saw it: it is {row.status} now.", code="stale_version", details=_state(row)
+            f"This item changed since you saw it: it is {row.status} now.",
+            code="stale_version",
+            details=_state(row),
         )
-    raise Conflict("It is too late to undo this: its effect is under way.", code="undo_window_over", details=_state(row))
+    raise Conflict(
+        "It is too late to undo this: its effect is under way.", code="undo_window_over", details=_state(row)
+    )
 
 
 def _own(work: Work) -> str | None:
@@ -117,9 +130,7 @@ def _own(work: Work) -> str | None:
     return work.actor.user_id if work.actor.only_own(Permission.APPROVALS_WRITE) else None
 
 
-def _with_content(
-    work: Work, verdicts: Sequence[Verdict]
-) -> list[tuple[Verdict, dict[str, Any] | None]]:
+def _with_content(work: Work, verdicts: Sequence[Verdict]) -> list[tuple[Verdict, dict[str, Any] | None]]:
     edited = [verdict.item_id for verdict in verdicts if verdict.edited_content is not None]
     types = queries.item_types(work.session, work.actor.scope, edited) if edited else {}
     checked: list[tuple[Verdict, dict[str, Any] | None]] = []
@@ -156,13 +167,17 @@ def _why_not(
     elif row.version == verdict.version + 1 and _same(work, row, verdict, decision):
         return _ruling(row)
     elif row.expired or row.status == "expired":
-        refused = Conflict("This item has expired. Run the agent again for a fresh one.", code="expired", details=_state(row))
+        refused = Conflict(
+            "This item has expired. Run the agent again for a fresh one.", code="expired", details=_state(row)
+        )
     elif row.status == "pending" and row.version != verdict.version:
         refused = Conflict(
             "This item changed since you saw it. Look at it again.", code="stale_version", details=_state(row)
         )
     elif row.status == "pending" and unflagged_only and row.flags:
-        refused = Conflict("This item has flags and is decided one by one.", code="flagged", details=_state(row))
+        refused = Conflict(
+            "This item has flags and is decided one by one.", code="flagged", details=_state(row)
+        )
     else:
         who = row.reviewer or ("a rule of your team" if row.decided_by_rule else "a newer proposal")
         refused = Conflict(
@@ -185,7 +200,9 @@ def _same(work: Work, row: Any, verdict: Verdict, decision: Decision) -> bool:
 
 
 def _not_yours() -> NotPermitted:
-    return NotPermitted("This item belongs to somebody else. Your role decides your own items only.", code="not_owner")
+    return NotPermitted(
+        "This item belongs to somebody else. Your role decides your own items only.", code="not_owner"
+    )
 
 
 def _state(row: Any) -> dict[str, Any]:

@@ -64,8 +64,12 @@ def _apply(work: Work, rows: Sequence[Any]) -> None:
 def _apply_alone(work: Work, row: Any) -> None:
     try:
         _apply_together(work, [row])
-    except Exception as wrong:  # noqa: BLE001 - told on the item, and logged
-        said = wrong.message if isinstance(wrong, AppError) else "Something unexpected went wrong while applying this."
+    except Exception as wrong:
+        said = (
+            wrong.message
+            if isinstance(wrong, AppError)
+            else "Something unexpected went wrong while applying this."
+        )
         logger.warning("an effect failed", extra={"item_id": row.id}, exc_info=wrong)
         if row.apply_failures + 1 >= APPLY_FAILURES:
             queries.back_to_a_person(work.session, work.actor.scope, row.id, said, at_least=UNDO_RESTORES)
@@ -175,13 +179,20 @@ def _ready_emails(work: Work, rows: Sequence[Any]) -> Mapping[str, str]:
     for row in rows:
         if row.id in made:
             email = made[row.id]
-            payload = {"emailId": email.id, "contactId": email.contact_id, "accountId": email.account_id, "itemId": row.id}
+            payload = {
+                "emailId": email.id,
+                "contactId": email.contact_id,
+                "accountId": email.account_id,
+                "itemId": row.id,
+            }
             work.emit(Event(EventType.EMAIL_READY, "email", email.id, payload, row.causation))
     gone = "The contact is gone, or has no e-mail address any more."
     return {row.id: gone for row in rows if row.id not in made}
 
 
-EFFECTS: Mapping[ItemType, Effect] = MappingProxyType({
-    ItemType.LEAD_IMPORT: _import_leads,
-    ItemType.EMAIL_DRAFT: _ready_emails,
-})
+EFFECTS: Mapping[ItemType, Effect] = MappingProxyType(
+    {
+        ItemType.LEAD_IMPORT: _import_leads,
+        ItemType.EMAIL_DRAFT: _ready_emails,
+    }
+)

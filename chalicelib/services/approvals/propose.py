@@ -137,4 +137,3 @@ def _bear(work: Work, origin: Origin, items: list[dict[str, Any]]) -> None:
     if not origin.approval_required:
         verdicts = [Verdict(ApprovalItemId(item["id"]), 1) for item in items if not item["flags"]]
         decide(work, verdicts, Decision.APPROVE, rule=origin.config_id or origin.run_id)
-

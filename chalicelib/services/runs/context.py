@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -43,15 +44,15 @@ FUNCTION_RESERVE = timedelta(seconds=20)
 """Kept of the function's time to write results and give the run back."""
 
 
-class Yielded(Exception):  # noqa: N818 - no failure
+class Yielded(Exception):
     """The slice is over; the run goes back to the queue."""
 
 
-class SwitchedOff(Exception):  # noqa: N818 - no failure
+class SwitchedOff(Exception):
     """The tenant's agents were switched off while the run was at work."""
 
 
-class CancelRequested(Exception):  # noqa: N818 - no failure
+class CancelRequested(Exception):
     """Somebody asked the run to stop."""
 
 
@@ -199,12 +200,15 @@ class DurableRun:
                 try:
                     if stop is None:
                         self._stop_if_due()
-                        names = [waiting.pop() for _ in range(min(concurrency - len(in_flight), len(waiting)))]
+                        names = [
+                            waiting.pop() for _ in range(min(concurrency - len(in_flight), len(waiting)))
+                        ]
                         booked = [Reserved.of(name, pays) if pays else None for name in names]
-                        self._checkpoint([entry for entry in booked if entry], current_step=names[0] if names else None)
+                        self._checkpoint(
+                            [entry for entry in booked if entry], current_step=names[0] if names else None
+                        )
                         for name, entry in zip(names, booked, strict=True):
-                            task = (lambda call, name=name: work(name, call))
-                            in_flight[pool.submit(self._perform, task, entry)] = (name, entry)
+                            in_flight[pool.submit(self._perform, partial(work, name), entry)] = (name, entry)
                 except (Yielded, SwitchedOff, CancelRequested, ProviderBusy) as why:
                     stop = why
                 if not in_flight:
@@ -237,7 +241,9 @@ class DurableRun:
             except Exception as wrong:  # noqa: BLE001 - one bad item fails that item only
                 error = wrong
         if error is None:
-            self._remember(Step(name, input_hash, outcome.output, item=True, duration_ms=outcome.duration_ms), proposal)
+            self._remember(
+                Step(name, input_hash, outcome.output, item=True, duration_ms=outcome.duration_ms), proposal
+            )
             return None
         if not isinstance(error, AppError):
             logger.error("an item failed unexpectedly", exc_info=error, extra={"step": name})

@@ -22,7 +22,14 @@ from chalicelib.domain.ids import CustomerId, RunId, new_id
 from chalicelib.domain.runs import FAILURES_IN_A_ROW, RunStatus, backoff
 from chalicelib.faults import Point, reach
 from chalicelib.services.approvals.propose import Origin
-from chalicelib.services.runs.context import CancelRequested, Deadline, DurableRun, Providers, SwitchedOff, Yielded
+from chalicelib.services.runs.context import (
+    CancelRequested,
+    Deadline,
+    DurableRun,
+    Providers,
+    SwitchedOff,
+    Yielded,
+)
 from chalicelib.services.runs.record import Step
 
 logger = logging.getLogger(__name__)
@@ -122,7 +129,10 @@ class _Visit:
 
     def _run_agent(self, agent: Agent, run: DurableRun) -> None:
         try:
-            config, inputs = agent.config.model_validate(self.row.config), agent.input.model_validate(self.row.input)
+            config, inputs = (
+                agent.config.model_validate(self.row.config),
+                agent.input.model_validate(self.row.input),
+            )
         except ValidationError:
             raise Invalid(
                 "This agent has changed since the run was accepted, and its settings no longer fit. Save the agent"
@@ -159,13 +169,14 @@ class _Visit:
         )
 
     def _recorded(self) -> dict[str, Step]:
-        """What earlier slices did. (`attempt` is as it was before this claim.)"""
+        """What earlier slices did; `attempt` is as it was before this claim."""
         if self.row.attempt == 0:
             return {}
         with self.engine.database.enter(self.actor) as work:
             rows = queries.steps(work.session, self.actor.scope, self.lease.run_id)
         return {
-            row.key: Step(row.key, row.input_hash, row.output, row.error, row.error_code, item=row.item) for row in rows
+            row.key: Step(row.key, row.input_hash, row.output, row.error, row.error_code, item=row.item)
+            for row in rows
         }
 
     def _give_back(self, run: DurableRun | None, due: timedelta, reason: str | None) -> None:
@@ -187,7 +198,9 @@ class _Visit:
             )
             self._end(RunStatus.FAILED, run, said)
         else:
-            self._hand_over(backoff(failures), "Something unexpected happened; trying again.", failures=failures)
+            self._hand_over(
+                backoff(failures), "Something unexpected happened; trying again.", failures=failures
+            )
 
     def _hand_over(self, due: timedelta, reason: str | None, *, failures: int) -> None:
         settings = self.engine.database.settings
@@ -243,7 +256,9 @@ def _output(run: DurableRun, item_ids: list[str], *, success: bool) -> dict[str,
         "itemsProcessed": run.counters.processed,
         "itemsSucceeded": run.counters.succeeded,
         "itemsFailed": run.counters.failed,
-        "results": [{"key": step.key} for step in run.recorded.values() if step.item and step.error is None][:1000],
+        "results": [{"key": step.key} for step in run.recorded.values() if step.item and step.error is None][
+            :1000
+        ],
         "errors": [{"item": step.key, "error": step.error} for step in failed[:MOST_ERRORS_TOLD]],
         "approvalItemIds": item_ids,
         **run.notes,

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -19,18 +19,18 @@ Value = TypeVar("Value")
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast("Any", kind))
 
 
 def encode(value: object, kind: type[Any]) -> Any:
     """As plain JSON."""
-    return _adapter(kind).dump_python(value, mode="json")
+    return _adapter(cast("Hashable", kind)).dump_python(value, mode="json")
 
 
 def decode(value: Any, kind: type[Value]) -> Value:
     """The value a step returned, whether it ran now or long ago."""
-    result: Value = _adapter(kind).validate_python(value)
+    result: Value = _adapter(cast("Hashable", kind)).validate_python(value)
     return result
 
 

@@ -36,7 +36,9 @@ def start(
     settings = work.settings
     saved = configs.get(work.session, work.actor.scope, config_id) if config_id else None
     if saved is None and agent_type is None:
-        raise Invalid("Say which agent: agentType, or the id of a saved one as configId.", pointer="/agentType")
+        raise Invalid(
+            "Say which agent: agentType, or the id of a saved one as configId.", pointer="/agentType"
+        )
     if saved is not None and agent_type not in (None, saved.agent_type):
         raise Invalid(f"This agent is a {saved.agent_type}, not a {agent_type}.", pointer="/agentType")
     agent = registry.find(saved.agent_type if saved else agent_type or "")
@@ -46,7 +48,7 @@ def start(
         raise Unavailable("Agents are switched off on this installation.", code="agents_switched_off")
     config = check_config(agent, saved.config if saved else {})
     given = check_input(agent, inputs)
-    run = _accepted(work, agent, saved, config, given, trigger)
+    run = _accepted(work, agent, saved, config=config, inputs=given, trigger=trigger)
     work.session.add(run)
     work.session.flush()
     _announce(work, run)
@@ -133,6 +135,7 @@ def _accepted(
     work: Work,
     agent: Agent,
     saved: AgentConfig | None,
+    *,
     config: dict[str, Any],
     inputs: dict[str, Any],
     trigger: Trigger,
@@ -189,5 +192,7 @@ def _checked(model: type[BaseModel], given: Mapping[str, Any], what: str, pointe
         ]
         first = problems[0]
         raise Invalid(
-            f"{what}: {first['message']} ({first['pointer']})", pointer=first["pointer"], details={"problems": problems}
+            f"{what}: {first['message']} ({first['pointer']})",
+            pointer=first["pointer"],
+            details={"problems": problems},
         ) from None
