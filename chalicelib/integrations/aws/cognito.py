@@ -84,6 +84,8 @@ class CognitoIssuer:
     def refresh(self, refresh_token: str) -> SignedIn:
         """Raises NotSignedIn once the token is revoked or over."""
         name, token = self._unpacked(refresh_token)
+        if not token:
+            raise _session_over()
         try:
             answer = self._call(
                 "initiate_auth",
