@@ -1,5 +1,6 @@
 """Puts the parts together, each when it is first asked for: a function that answers GETs builds no engine."""
 
+import ssl
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,8 +29,16 @@ class Context:
 
     @cached_property
     def database(self) -> Database:
-        app, across = create(self.settings.database_url), create(self.settings.database_system_url)
+        ca_file = self.settings.database_ca_file
+        options: dict[str, Any] = {"pool_size": self.settings.database_pool_size}
+        if ca_file is not None:
+            options["ssl_context"] = ssl.create_default_context(cafile=ca_file)
+        app, across = (create(url, **options) for url in self._database_urls)
         return Database(app, across, self.settings, self.signals)
+
+    @property
+    def _database_urls(self) -> tuple[str, str]:
+        return self.settings.database_url, self.settings.database_system_url
 
     @cached_property
     def signals(self) -> Signals:

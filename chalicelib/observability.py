@@ -11,7 +11,7 @@ from chalicelib.settings import settings
 @cache
 def set_up_logging() -> Logger:
     """Once a process: our own loggers write through Powertools, one JSON line an event."""
-    logger = Logger(service="bevyly-agents", level=settings().log_level, utc=True)
+    logger = Logger(service="bevyly", level=settings().log_level, utc=True)
     ours = logging.getLogger("chalicelib")
     ours.setLevel(settings().log_level)
     ours.propagate = False

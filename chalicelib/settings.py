@@ -34,6 +34,7 @@ class Settings:
     database_url: str = field(repr=False)
     database_system_url: str = field(repr=False)
     database_ca_file: str | None
+    database_pool_size: int  # connections of one process; a function needs one
     aws_region: str
     aws_endpoint_url: str | None
     queues: "Queues"
@@ -74,6 +75,7 @@ class Settings:
             database_url=read.text("DATABASE_URL"),
             database_system_url=read.text("DATABASE_SYSTEM_URL"),
             database_ca_file=read.optional("DATABASE_CA_FILE"),
+            database_pool_size=read.number("DATABASE_POOL_SIZE", 1),
             aws_region=read.text("AWS_REGION", "eu-central-1"),
             aws_endpoint_url=read.optional("AWS_ENDPOINT_URL"),
             queues=Queues.from_environ(environ),

@@ -35,6 +35,8 @@ PROFILE: Final = {
 }
 COMPANIES: Final = 6
 COMPANIES_FOR_REAL: Final = 3
+PAGES_FOR_REAL: Final = 2
+"""With real keys a tour costs at most so many credits: the pages and the companies."""
 SENDER: Final = {
     "productValue": "Plans every truck's day in minutes, so that dispatchers stop firefighting.",
     "senderName": "Alex Northwind",
@@ -169,7 +171,7 @@ class Tour:
             {
                 "agentType": "lead_source",
                 "name": "Logistics nearby",
-                "config": {**PROFILE, "batchSize": wanted},
+                "config": {**PROFILE, "batchSize": wanted, "maxPages": PAGES_FOR_REAL if self.real else 20},
             },
         )
         accepted = self.api.post("/runs", {"configId": agent["id"], "trigger": "manual"})
@@ -308,7 +310,7 @@ class Tour:
             "ledger entries left open", 0, sum(entry[5] in ("reserved", "unknown") for entry in entries)
         )
         if self.real:
-            print(f"    The real services charged {sum(entry[2] for entry in entries)} credits by our books.")
+            self._check_shapes(sum(entry[2] for entry in entries))
             return
         self._check_ledger(entries)
 
@@ -349,6 +351,22 @@ class Tour:
             ids=[item["id"] for item in decided],
         )
         self.book.compare("decisions in the audit with a name", len(decided), audited[0][0])
+
+    def _check_shapes(self, credits: int) -> None:
+        """With real services nobody knows the answers beforehand, only what they look like."""
+        cap = COMPANIES_FOR_REAL + PAGES_FOR_REAL
+        print(f"    The real services charged {credits} of at most {cap} credits by our books.")
+        self.book.compare("credits beyond the cap", 0, max(0, credits - cap))
+        odd = [account["id"] for account in self.told["accounts"] if "." not in account["domain"]]
+        self.book.compare("accounts without a real domain", [], odd)
+        email = self.told["email"]
+        self.book.compare(
+            "a subject, a body and an address",
+            True,
+            bool(email["subject"] and email["body"] and "@" in email["toAddress"]),
+        )
+        used = sum(line["tokensIn"] > 0 and line["tokensOut"] > 0 for line in self.told["draft_run"]["usage"])
+        self.book.compare("model calls with usage", 1, used)
 
     def _check_ledger(self, entries: list[Any]) -> None:
         """The provider's own books, call by call: our entry's id travelled with each."""

@@ -69,6 +69,7 @@ def for_the_app(
         "STAGE": "local",
         "DATABASE_URL": database.app,
         "DATABASE_SYSTEM_URL": database.system,
+        "DATABASE_POOL_SIZE": "12",
         "AWS_ENDPOINT_URL": cloud.endpoint,
         "EVENT_BUS": BUS,
         "OIDC_ISSUER": cloud.issuer,

@@ -17,8 +17,6 @@ SEARCH = Quote(provider="apollo", operation="search_companies", credits=1)
 ENRICH = Quote(provider="apollo", operation="enrich_company", credits=1)
 
 PAGE = 25
-MOST_PAGES = 40
-"""Pages read at most in one run; each costs a credit."""
 
 
 class Range(AgentModel):
@@ -50,6 +48,9 @@ class Config(AgentModel):
     )
     technologies: list[Word] = Field(default_factory=list, max_length=20, title="Technologies in use")
     batch_size: Annotated[int, Field(ge=1, le=100, title="Companies a run")] = 10
+    max_pages: Annotated[
+        int, Field(ge=1, le=40, title="Pages searched a run", description="Each costs a credit.")
+    ] = 20
 
     @model_validator(mode="after")
     def _says_something(self) -> "Config":
@@ -77,7 +78,7 @@ def run(run: RunContext, inputs: Input, config: Config) -> None:
     """Search page by page until enough new companies are found, enrich each, propose each."""
     profile = config.profile()
     wanted = inputs.limit or config.batch_size
-    found = _new_companies(run, profile, wanted)
+    found = _new_companies(run, profile, wanted, config.max_pages)
     run.map(
         found,
         key=lambda stub: f"enrich:{stub.domain}",
@@ -97,9 +98,9 @@ def _known(domains: list[str], crm: CrmReader) -> list[str]:
     return crm.known_domains(domains)
 
 
-def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int) -> list[CompanyStub]:
+def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int, max_pages: int) -> list[CompanyStub]:
     found: dict[str, CompanyStub] = {}
-    for number in range(1, MOST_PAGES + 1):
+    for number in range(1, max_pages + 1):
         page = run.step(
             f"search:{number}",
             partial(_search, profile, number),

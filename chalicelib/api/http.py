@@ -406,17 +406,20 @@ def _clash(one: str, other: str) -> bool:
 # Answering
 
 
-def register(app: Chalice) -> None:
-    """Give Chalice every route declared so far. Content types are ours to judge."""
+def register(app: Chalice, context: Context | None = None) -> None:
+    """Give Chalice every route declared so far. Content types are ours to judge.
+
+    Without a context, requests are answered with the process's own.
+    """
     for declared in ROUTES:
         app.route(
             declared.path, methods=[declared.method], content_types=["*/*"], name=declared.handler.__name__
-        )(_view(app, declared))
+        )(_view(app, declared, context))
 
 
-def _view(app: Chalice, declared: Route) -> Callable[..., Response]:
+def _view(app: Chalice, declared: Route, context: Context | None) -> Callable[..., Response]:
     def view(**path: str) -> Response:
-        told = answer(declared, Request.of(app.current_request, path))
+        told = answer(declared, Request.of(app.current_request, path), context)
         return Response(body=told.body, headers=dict(told.headers), status_code=told.status)
 
     return view
