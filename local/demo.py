@@ -352,19 +352,16 @@ class Tour:
         )
         self.book.compare("decisions in the audit with a name", len(decided), audited[0][0])
 
-    def _check_shapes(self, credits: int) -> None:
+    def _check_shapes(self, spent: int) -> None:
         """With real services nobody knows the answers beforehand, only what they look like."""
         cap = COMPANIES_FOR_REAL + PAGES_FOR_REAL
-        print(f"    The real services charged {credits} of at most {cap} credits by our books.")
-        self.book.compare("credits beyond the cap", 0, max(0, credits - cap))
+        print(f"    The real services charged {spent} of at most {cap} credits by our books.")
+        self.book.compare("credits beyond the cap", 0, max(0, spent - cap))
         odd = [account["id"] for account in self.told["accounts"] if "." not in account["domain"]]
         self.book.compare("accounts without a real domain", [], odd)
         email = self.told["email"]
-        self.book.compare(
-            "a subject, a body and an address",
-            True,
-            bool(email["subject"] and email["body"] and "@" in email["toAddress"]),
-        )
+        missing = [name for name in ("subject", "body", "toAddress") if not email[name]]
+        self.book.compare("missing of the e-mail", [], missing)
         used = sum(line["tokensIn"] > 0 and line["tokensOut"] > 0 for line in self.told["draft_run"]["usage"])
         self.book.compare("model calls with usage", 1, used)
 

@@ -31,8 +31,13 @@ class Sweep:
             tenants = approvals.tenants_with_work(session)
         applied = expired = 0
         for tenant in tenants:
-            applied += apply_due(self.database, CustomerId(tenant))
-            expired += expire_due(self.database, CustomerId(tenant))
+            try:
+                applied += apply_due(self.database, CustomerId(tenant))
+                expired += expire_due(self.database, CustomerId(tenant))
+            except Exception:
+                logger.exception(
+                    "a tenant could not be swept; the others go on", extra={"customer_id": tenant}
+                )
         published = self.relay.drain(time_left)
         figures = {"rung": rung, "applied": applied, "expired": expired, "published": published}
         logger.info("swept", extra=figures)

@@ -260,7 +260,7 @@ def test_a_final_statement_is_durable_before_the_session_commits(
 
 
 def test_a_final_statement_that_fails_commits_nothing(sessions: sessionmaker[Session], ours: Engine) -> None:
-    with pytest.raises(DBAPIError, match="23505"), sessions.begin() as session:  # noqa: PT012
+    with pytest.raises(DBAPIError, match="23505"), sessions.begin() as session:
         driver.defer(session, insert(TEAMS), {"id": 2, "name": "second"})
         driver.execute_and_commit(session, insert(TEAMS), {"id": 3, "name": "first"})
     assert names(ours) == ["first"]
@@ -269,7 +269,7 @@ def test_a_final_statement_that_fails_commits_nothing(sessions: sessionmaker[Ses
 def test_a_commit_that_fails_inside_a_final_flight_raises(
     sessions: sessionmaker[Session], ours: Engine
 ) -> None:
-    with (  # noqa: PT012  the transaction is the subject
+    with (
         pytest.raises(DBAPIError, match="members_team_fk") as caught,
         sessions.begin() as session,
     ):
@@ -469,7 +469,7 @@ def test_the_stock_driver_answers_later_statements_wrongly_after_such_a_text(sto
 # Broken connections
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     pass
 
 
@@ -482,7 +482,7 @@ def test_a_signal_in_mid_flight_discards_the_connection(url: str) -> None:
     engine = driver.create(url, pool_pre_ping=False)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with pytest.raises(Interrupted), engine.begin() as connection:  # noqa: PT012
+        with pytest.raises(Interrupted), engine.begin() as connection:
             connection.execute(text("SELECT 'before'"))
             signal.setitimer(signal.ITIMER_REAL, 0.1)
             connection.execute(text("SELECT pg_sleep(1), 'stale'"))
