@@ -40,6 +40,12 @@ def apply_decisions(event: SQSEvent) -> None:
 
 # Schedules
 @app.schedule(Rate(1, unit=Rate.MINUTES))
+def run_due_schedules(event: CloudWatchEvent) -> dict[str, int]:
+    """Start the runs whose slot has come. Late or twice, each slot counts once."""
+    return sweep.run_due_schedules(event)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep_minute(event: CloudWatchEvent) -> dict[str, Any]:
     """What a lost message would leave lying: rings, effects, events, expiries."""
     return sweep.every_minute(event)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chalicelib.services.outbox import Relay
     from chalicelib.services.runs.context import Providers
     from chalicelib.services.runs.execute import Engine
+    from chalicelib.services.schedules import Scheduler
     from chalicelib.services.sweep import Sweep
 
 
@@ -75,6 +76,12 @@ class Context:
         from chalicelib.services.sweep import Sweep
 
         return Sweep(self.database, self.relay)
+
+    @cached_property
+    def scheduler(self) -> "Scheduler":
+        from chalicelib.services.schedules import Scheduler
+
+        return Scheduler(self.database)
 
     @cached_property
     def sinks(self) -> list[EventSink]:

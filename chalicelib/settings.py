@@ -62,6 +62,7 @@ class Settings:
     agents_max_concurrent_runs: int
     agents_default_approval_expiry_hours: int
     agents_scheduler_enabled: bool
+    agents_minimum_schedule_minutes: int
     run_slice_seconds: int
     sign_in_attempts_per_15_minutes: int
     log_level: str
@@ -103,6 +104,7 @@ class Settings:
             agents_max_concurrent_runs=read.number("AGENTS_MAX_CONCURRENT_RUNS", 5),
             agents_default_approval_expiry_hours=read.number("AGENTS_DEFAULT_APPROVAL_EXPIRY_HOURS", 72),
             agents_scheduler_enabled=read.flag("AGENTS_SCHEDULER_ENABLED", default=True),
+            agents_minimum_schedule_minutes=read.number("AGENTS_MINIMUM_SCHEDULE_MINUTES", 5),
             run_slice_seconds=read.number("RUN_SLICE_SECONDS", 120),
             sign_in_attempts_per_15_minutes=read.number("SIGN_IN_ATTEMPTS_PER_15_MINUTES", 10),
             log_level=read.text("LOG_LEVEL", "INFO"),

@@ -18,9 +18,12 @@ from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import Conflict, Invalid, NotFound
 from chalicelib.domain.ids import AgentConfigId
+from chalicelib.domain.schedules import following
 from chalicelib.services import agents
 
 Name = Annotated[Line, Field(min_length=1, max_length=100)]
+Schedule = Annotated[str, Field(max_length=100, examples=["0 8 * * MON-FRI"])]
+Zone = Annotated[str, Field(max_length=50, examples=["Europe/Berlin"])]
 ExpiryHours = Annotated[int, Field(ge=1, le=24 * 90)]
 
 
@@ -60,6 +63,9 @@ class AgentOut(Out):
     name: str
     enabled: bool
     config: dict[str, Any]
+    schedule: str | None = Field(description="Five-field cron in timeZone.")
+    time_zone: str
+    next_runs: list[datetime] = Field(description="The schedule's next five slots; none while disabled.")
     approval_required: bool
     approval_expiry_hours: int | None
     owner_id: str | None
@@ -76,6 +82,9 @@ class AgentOut(Out):
             name=saved.name,
             enabled=saved.enabled,
             config=saved.config,
+            schedule=saved.schedule,
+            time_zone=saved.time_zone,
+            next_runs=_next_runs(saved),
             approval_required=saved.approval_required,
             approval_expiry_hours=saved.approval_expiry_hours,
             owner_id=saved.owner_id,
@@ -84,6 +93,13 @@ class AgentOut(Out):
             created_at=saved.created_at,
             updated_at=saved.updated_at,
         )
+
+
+def _next_runs(saved: AgentConfig) -> list[datetime]:
+    if saved.schedule is None or saved.next_due_at is None:
+        return []
+    later = following(saved.schedule, saved.time_zone, after=saved.next_due_at, count=4)
+    return [saved.next_due_at, *later]
 
 
 class AgentStatsOut(Out):
@@ -107,6 +123,8 @@ class NewAgent(In):
     name: Name
     config: dict[str, Any] = Field(description="Fits the agent type's configSchema.")
     enabled: bool = True
+    schedule: Schedule | None = None
+    time_zone: Zone | None = Field(None, description="The tenant's own unless said.")
     approval_required: bool = True
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = Field(None, description="Whose the items become; the creator's unless said.")
@@ -118,7 +136,9 @@ class AgentChange(In):
     version: Version
     name: Name | None = None
     config: dict[str, Any] | None = None
-    enabled: bool | None = None
+    enabled: bool | None = Field(None, description="False pauses the schedule; true counts it from now.")
+    schedule: Schedule | None = None
+    time_zone: Zone | None = None
     approval_required: bool | None = None
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = None
@@ -133,7 +153,7 @@ class AgentListing(Listing):
 
 
 NEWEST = Keyset("agents", tuple[str])
-_NULLABLE = {"approval_expiry_hours", "owner_id"}
+_NULLABLE = {"approval_expiry_hours", "owner_id", "schedule"}
 
 
 @route("GET", "/v1/agent-types", needs=Permission.AGENTS_READ, summary="The kinds of agents there are.")
@@ -170,6 +190,8 @@ def create_agent(work: Work, body: NewAgent) -> AgentOut:
         approval_required=body.approval_required,
         approval_expiry_hours=body.approval_expiry_hours,
         owner_id=body.owner_id,
+        schedule=body.schedule,
+        time_zone=body.time_zone,
     )
     return AgentOut.of(saved)
 

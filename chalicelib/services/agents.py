@@ -6,14 +6,16 @@ from typing import Any
 from sqlalchemy import select
 
 from chalicelib.agents import registry
-from chalicelib.db.models import AgentConfig, User
+from chalicelib.db.models import AgentConfig, Customer, User
 from chalicelib.db.queries import agents as queries
 from chalicelib.db.queries import runs
 from chalicelib.db.work import Work
 from chalicelib.domain.errors import Conflict, Invalid
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.ids import AgentConfigId, new_agent_config_id
+from chalicelib.domain.schedules import check_zone
 from chalicelib.services.runs.start import check_config
+from chalicelib.services.schedules import plan
 
 
 def create(
@@ -26,12 +28,18 @@ def create(
     approval_required: bool = True,
     approval_expiry_hours: int | None = None,
     owner_id: str | None = None,
+    schedule: str | None = None,
+    time_zone: str | None = None,
 ) -> AgentConfig:
     """A new configuration. Raises Invalid where it does not fit its agent type or its owner is nobody's."""
     agent = registry.find(agent_type)
     if owner_id is not None:
         _check_owner(work, owner_id)
+    zone = time_zone or _zone_of(work)
+    check_zone(zone)
     saved = AgentConfig(
+        time_zone=zone,
+        **plan(work, schedule=schedule, time_zone=zone, enabled=enabled),
         id=new_agent_config_id(),
         customer_id=work.actor.customer_id,
         agent_type=agent.type,
@@ -63,6 +71,11 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
         values["config"] = check_config(registry.find(before.agent_type), values["config"])
     if values.get("owner_id") is not None:
         _check_owner(work, values["owner_id"])
+    if values.keys() & {"schedule", "time_zone", "enabled"}:
+        zone = values.get("time_zone", before.time_zone)
+        check_zone(zone)
+        schedule, enabled = values.get("schedule", before.schedule), values.get("enabled", before.enabled)
+        values |= plan(work, schedule=schedule, time_zone=zone, enabled=enabled)
     saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
     if saved is None:
         raise _stale(before)
@@ -75,7 +88,7 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
 def delete(work: Work, config_id: AgentConfigId, *, version: int) -> None:
     """Put a configuration away. Its runs keep their history; its waiting runs end."""
     before = queries.get(work.session, work.actor.scope, config_id)
-    values = {"deleted_at": work.now, "enabled": False}
+    values = {"deleted_at": work.now, "enabled": False, "next_due_at": None}
     saved = queries.change(work.session, work.actor.scope, config_id, version=version, values=values)
     if saved is None:
         raise _stale(before)
@@ -94,6 +107,11 @@ def _stale(before: AgentConfig) -> Conflict:
         code="stale_version",
         details={"version": before.version},
     )
+
+
+def _zone_of(work: Work) -> str:
+    """The tenant's own zone."""
+    return work.session.scalar(select(Customer.time_zone).where(Customer.id == work.actor.scope)) or "UTC"
 
 
 def _check_owner(work: Work, owner_id: str) -> None:

@@ -1,6 +1,13 @@
 """Every table, so that one import knows the whole schema."""
 
-from chalicelib.db.models.agent import AgentConfig, AgentRun, AgentRunStep, TenantQueue, UsageEntry
+from chalicelib.db.models.agent import (
+    AgentConfig,
+    AgentRun,
+    AgentRunStep,
+    ScheduleFire,
+    TenantQueue,
+    UsageEntry,
+)
 from chalicelib.db.models.approval import ApprovalItem
 from chalicelib.db.models.base import Base
 from chalicelib.db.models.crm import Account, Contact, IntentSignal, OutreachEmail
@@ -26,6 +33,7 @@ __all__ = [
     "OutboxEvent",
     "OutreachEmail",
     "RelayLease",
+    "ScheduleFire",
     "SignInAttempt",
     "TenantQueue",
     "UsageEntry",

@@ -26,6 +26,7 @@ from chalicelib.db.models.base import (
     one_of,
 )
 from chalicelib.domain.runs import RunStatus, StepStatus, Trigger
+from chalicelib.domain.schedules import Outcome
 
 
 class AgentConfig(Base):
@@ -59,6 +60,11 @@ class AgentConfig(Base):
         ForeignKeyConstraint(["customer_id", "created_by"], ["users.customer_id", "users.id"]),
         Index("agent_configs_customer_idx", "customer_id", "id"),
         Index("agent_configs_type_idx", "customer_id", "agent_type"),
+        Index(
+            "agent_configs_due_idx",
+            "next_due_at",
+            postgresql_where=text("next_due_at IS NOT NULL AND enabled AND deleted_at IS NULL"),
+        ),
     )
 
 
@@ -136,6 +142,30 @@ class AgentRun(Base):
             "lease_expires_at",
             postgresql_where=text("status = 'running'"),
         ),
+    )
+
+
+class ScheduleFire(Base):
+    """What became of one slot of a schedule."""
+
+    __tablename__ = "schedule_fires"
+
+    customer_id: Mapped[Id] = mapped_column(primary_key=True)
+    agent_config_id: Mapped[Id] = mapped_column(primary_key=True)
+    slot_at: Mapped[Instant] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(20))
+    covers: Mapped[int] = mapped_column(server_default=text("1"))  # itself and the slots that it stands for
+    run_id: Mapped[Id | None]
+    reason: Mapped[Words | None]
+    created_at: Mapped[Born]
+
+    __table_args__ = (
+        CheckConstraint(one_of("outcome", Outcome), name="outcome"),
+        CheckConstraint("(outcome = 'skipped') = (run_id IS NULL)", name="run"),
+        ForeignKeyConstraint(
+            ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
+        ),
+        ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -15,9 +17,19 @@ from chalicelib.db.work import Work
 from chalicelib.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from chalicelib.domain.events import Event, EventType
 from chalicelib.domain.ids import AgentConfigId, RunId, new_run_id
-from chalicelib.domain.runs import FINAL, Causation, RunStatus, Trigger
+from chalicelib.domain.runs import BACKGROUND_HANDICAP, FINAL, Causation, RunStatus, Trigger
 
+BACKGROUND: Final = frozenset({Trigger.SCHEDULED, Trigger.EVENT})
+"""Runs that nobody waits for give way to people and programs."""
 LARGEST_INPUT: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The schedule's slot that a run was started for, and how many slots it stands for."""
+
+    at: datetime
+    covers: int
 
 
 def start(
@@ -27,6 +39,7 @@ def start(
     config_id: AgentConfigId | None,
     inputs: Mapping[str, Any],
     trigger: Trigger = Trigger.API,
+    slot: Slot | None = None,
 ) -> AgentRun:
     """Accept a run: it is stored, and a worker is rung for after the commit.
 
@@ -49,6 +62,8 @@ def start(
     config = check_config(agent, saved.config if saved else {})
     given = check_input(agent, inputs)
     run = _accepted(work, agent, saved, config=config, inputs=given, trigger=trigger)
+    if slot is not None:
+        run.slot_at, run.slots_covered = slot.at, slot.covers
     work.session.add(run)
     work.session.flush()
     _announce(work, run)
@@ -173,7 +188,7 @@ def _run(work: Work, agent: Agent, *, inputs: dict[str, Any], trigger: Trigger, 
         items_failed=0,
         attempt=0,
         failures=0,
-        queue_at=work.now,
+        queue_at=work.now + (BACKGROUND_HANDICAP if trigger in BACKGROUND else timedelta()),
         due_at=work.now,
         created_at=work.now,
         **columns,
