@@ -22,7 +22,10 @@ LOOKED_AT: Final = 100
 
 _FIELD: Final = re.compile(r"[0-9A-Z*,/-]+")
 _NAMES: Final = frozenset(
-    "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC SUN MON TUE WED THU FRI SAT".split()
+    {
+        *("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
+        *("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
+    }
 )
 
 
