@@ -2,9 +2,10 @@
 
 import time
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import (
@@ -35,6 +36,16 @@ class Lead(In):
     full_name: Line
 
 
+class Person(In):
+    kind: Literal["person"]
+    age: int
+
+
+class Company(In):
+    kind: Literal["company"]
+    size: int
+
+
 class Decision(In):
     version: Version
     note: str = ""
@@ -42,6 +53,7 @@ class Decision(In):
     bytes_seen: Big | None = None
     due_at: Instant | None = None
     leads: tuple[Lead, ...] = ()
+    about: Annotated[Person | Company, Field(discriminator="kind")] | None = None
     extra: Any = None
 
 
@@ -108,6 +120,9 @@ def test_what_is_not_strict_json_is_malformed(raw: bytes) -> None:
             '{"version": 1, "leads": [{"fullName": "A"}, {}]}', "/leads/1/fullName", id="missing, deep"
         ),
         pytest.param('{"version": 1, "leads": [{"fullName": "A\\r\\nB"}]}', "/leads/0/fullName", id="CR LF"),
+        pytest.param(
+            '{"version": 1, "about": {"kind": "person", "age": "1"}}', "/about/age", id="in a union"
+        ),
         pytest.param('{"version": 1, "note": "\\u0000"}', "/note", id="NUL"),
         pytest.param('{"version": 1, "extra": ["\\ud800"]}', "/extra/0", id="half a surrogate pair"),
         pytest.param('{"version": 1, "extra": {"\\udc00": 1}}', "/extra", id="half a pair in a key"),

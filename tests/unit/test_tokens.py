@@ -1,6 +1,6 @@
 """Only access tokens of our issuer, for our client, in time, by a known key. Keys are served over real HTTP.
 
-Seen red with, in turn, each check of the verifier taken out.
+Seen red with each check of the verifier taken out in turn; the algorithm is checked twice, and it takes both.
 """
 
 import base64
