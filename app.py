@@ -38,6 +38,12 @@ def apply_decisions(event: SQSEvent) -> None:
     effects.apply(event)
 
 
+@app.on_sqs_message(queue=queues().events, batch_size=10, maximum_concurrency=5)
+def start_event_runs(event: SQSEvent) -> None:
+    """Events of the bus, some of which agents wait for."""
+    runs.start_for_events(event)
+
+
 # Schedules
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def run_due_schedules(event: CloudWatchEvent) -> dict[str, int]:

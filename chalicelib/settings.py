@@ -14,6 +14,7 @@ class Queues:
     runs_dead: str  # messages nobody could read
     relay: str  # there are events to publish
     effects: str  # decisions become due: {"customerId"}
+    events: str  # what the bus brings us
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Queues":
@@ -23,6 +24,7 @@ class Queues:
             runs_dead=read.text("RUNS_DEAD_QUEUE", "bevyly-runs-dead"),
             relay=read.text("RELAY_QUEUE", "bevyly-relay"),
             effects=read.text("EFFECTS_QUEUE", "bevyly-effects"),
+            events=read.text("EVENTS_QUEUE", "bevyly-events"),
         )
 
 
@@ -82,7 +84,7 @@ class Settings:
             queues=Queues.from_environ(environ),
             event_bus=read.text("EVENT_BUS", "bevyly"),
             event_source=read.text("EVENT_SOURCE", "bevyly.agents"),
-            event_sinks=tuple(read.words("EVENT_SINKS", "eventbridge")),
+            event_sinks=tuple(read.words("EVENT_SINKS", "eventbridge", known=("eventbridge",))),
             oidc_issuer=read.text("OIDC_ISSUER"),
             oidc_jwks_url=read.text("OIDC_JWKS_URL"),
             oidc_client_id=read.text("OIDC_CLIENT_ID"),
@@ -128,8 +130,11 @@ class _Reader:
             raise MissingSetting(f"{name} is not set. .env.example says what it is.")
         return value
 
-    def words(self, name: str, default: str) -> list[str]:
-        return [word.strip() for word in self.text(name, default).split(",") if word.strip()]
+    def words(self, name: str, default: str, *, known: tuple[str, ...]) -> list[str]:
+        words = [word.strip() for word in self.text(name, default).split(",") if word.strip()]
+        if unknown := set(words) - set(known):
+            raise MissingSetting(f"{name} knows {', '.join(known)}; not {', '.join(sorted(unknown))}.")
+        return words
 
     def number(self, name: str, default: int) -> int:
         value = self.optional(name)

@@ -45,6 +45,7 @@ class QueueNames:
     runs_dead: str
     relay: str
     effects: str
+    events: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ class Aws:
 
     def prepare(self, queues: QueueNames, bus: str, people: Sequence[Person]) -> Cloud:
         """Make the queues, the bus and its subscriber, a key, and the pool with its people."""
-        subscriber = self._make_queues(queues)
-        self._make_bus(bus, subscriber["arn"])
+        subscriber, inbound = self._make_queues(queues)
+        self._make_bus(bus, {"subscriber": subscriber["arn"], "agents": inbound["arn"]})
         key_id = self._make_key()
         pool_id, client_id, subjects = self._make_pool(people)
         return Cloud(
@@ -94,7 +95,7 @@ class Aws:
             subjects=subjects,
         )
 
-    def _make_queues(self, names: QueueNames) -> dict[str, str]:
+    def _make_queues(self, names: QueueNames) -> tuple[dict[str, str], dict[str, str]]:
         sqs = self.client("sqs")
 
         def make(name: str, visibility: int, **attributes: str) -> dict[str, str]:
@@ -109,15 +110,17 @@ class Aws:
         make(names.runs, 330, RedrivePolicy=redrive)
         make(names.relay, 120)
         make(names.effects, 120)
-        return make(SUBSCRIBER_QUEUE, 30)
+        return make(SUBSCRIBER_QUEUE, 30), make(names.events, 120)
 
-    def _make_bus(self, bus: str, subscriber_arn: str) -> None:
+    def _make_bus(self, bus: str, listeners: Mapping[str, str]) -> None:
         events = self.client("events")
         events.create_event_bus(Name=bus)
         pattern = json.dumps({"source": [{"prefix": ""}]})
         events.put_rule(Name="everything", EventBusName=bus, EventPattern=pattern, State="ENABLED")
         events.put_targets(
-            Rule="everything", EventBusName=bus, Targets=[{"Id": "subscriber", "Arn": subscriber_arn}]
+            Rule="everything",
+            EventBusName=bus,
+            Targets=[{"Id": name, "Arn": arn} for name, arn in listeners.items()],
         )
 
     def _make_key(self) -> str:

@@ -97,7 +97,7 @@ class Runner:
         database = self._database(given)
         with self._step("AWS stand-in") as done:
             queues = Queues.from_environ(self._environ)
-            names = QueueNames(queues.runs, queues.runs_dead, queues.relay, queues.effects)
+            names = QueueNames(queues.runs, queues.runs_dead, queues.relay, queues.effects, queues.events)
             cloud = Aws(aws.wait()["url"]).prepare(names, BUS, PEOPLE)
             done(f"queues, bus, key, people on {cloud.endpoint}")
         with self._step("Demo data") as done:

@@ -79,3 +79,27 @@ def rows(database: Database, actor: Actor, sql: str, **parameters: Any) -> list[
     """What a tenant's tables say."""
     with database.enter(engine_for(actor.customer_id)) as work:
         return list(work.session.execute(text(sql), parameters).all())
+
+
+def a_contact(database: Database, actor: Actor) -> str:
+    """A contact with an address, at an account of their own."""
+    account_id, contact_id = new_id("AccountId"), new_id("ContactId")
+    rows(
+        database,
+        actor,
+        "INSERT INTO accounts (id, customer_id, name, domain) VALUES (:id, :customer, 'A company', :domain) RETURNING id",
+        id=account_id,
+        customer=actor.customer_id,
+        domain=f"{account_id[4:]}.example",
+    )
+    rows(
+        database,
+        actor,
+        "INSERT INTO contacts (id, customer_id, account_id, first_name, last_name, email)"
+        " VALUES (:id, :customer, :account, 'Ada', 'Example', :email) RETURNING id",
+        id=contact_id,
+        customer=actor.customer_id,
+        account=account_id,
+        email=f"{contact_id}@company.example",
+    )
+    return contact_id

@@ -31,7 +31,13 @@ class Category(StrEnum):
 class AgentModel(BaseModel):
     """The base of every agent's Config and Input: camelCase outside, unknown fields refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,  # most processes run no agent
+    )
 
 
 ModelClass = type[AgentModel]
@@ -72,6 +78,15 @@ class CrmReader(Protocol):
 
     def accounts(self, account_ids: Iterable[str]) -> list[AccountFacts]:
         """The accounts there are of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEvent:
+    """An event that a run reacts to."""
+
+    type: str
+    aggregate_id: str
+    payload: Mapping[str, Any]
 
 
 class RunContext(Protocol):
@@ -128,3 +143,5 @@ class Agent:
     run: Callable[[RunContext, Any, Any], None]
     requires_approval: bool = True
     cleanup: Callable[[], None] = field(default=lambda: None)
+    reacts_to: frozenset[str] = frozenset()  # event types that may start it
+    input_of: Callable[[Sequence[TriggerEvent]], dict[str, Any]] = field(default=lambda _events: {})

@@ -1,11 +1,22 @@
 """Drafts a cold e-mail to each of some contacts, from facts only, for a person to review."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from chalicelib.agents.base import Agent, AgentModel, Call, Category, Proposal, RunContext
+from chalicelib.agents.base import (
+    Agent,
+    AgentModel,
+    Call,
+    Category,
+    CrmReader,
+    Proposal,
+    RunContext,
+    TriggerEvent,
+)
 from chalicelib.domain.content import EmailDraft
 from chalicelib.domain.crm import ContactFacts
 from chalicelib.domain.errors import Refused
@@ -14,6 +25,9 @@ from chalicelib.domain.money import Quote
 
 DRAFT = Quote(provider="openai", operation="complete")
 MOST_WORDS: Final = 150
+MOST_CONTACTS: Final = 10_000
+AT_ONCE: Final = 100
+"""Contacts read from the CRM in one step."""
 BUZZWORDS: Final = re.compile(
     r"\b(synerg\w*|game.?chang\w*|cutting.?edge|leverag\w+|revolutioni[sz]\w*|best.in.class|world.?class|"
     r"paradigm|disrupt\w*|unlock\w*|seamless\w*|supercharge\w*|next.?gen\w*)\b",
@@ -64,7 +78,7 @@ class Input(AgentModel):
 
     contact_ids: Annotated[
         list[Annotated[str, StringConstraints(pattern=r"^con_[0-9a-z]{26}$")]],
-        Field(min_length=1, max_length=50, title="Contacts"),
+        Field(min_length=1, max_length=MOST_CONTACTS, title="Contacts"),
     ]
 
 
@@ -79,19 +93,31 @@ class Draft(BaseModel):
 def run(run: RunContext, inputs: Input, config: Config) -> None:
     """One draft a contact. A contact without an address, or unknown, is told and left out."""
     wanted = list(dict.fromkeys(inputs.contact_ids))
-    contacts = run.look_up(
-        "contacts", lambda crm: crm.contacts(wanted), returns=list[ContactFacts], inputs=wanted
-    )
-    unknown = sorted(set(wanted) - {contact.id for contact in contacts})
-    run.map(
-        contacts,
-        key=lambda contact: f"draft:{contact.id}",
-        work=lambda call, contact: _draft(call, facts_for(contact, config), contact),
-        returns=Draft,
-        pays=DRAFT,
-        propose=lambda contact, draft: _proposal(contact, draft, facts_for(contact, config)),
-    )
+    unknown: list[str] = []
+    for first in range(0, len(wanted), AT_ONCE):
+        some = wanted[first : first + AT_ONCE]
+        contacts = run.look_up(
+            f"contacts:{first}", partial(_contacts, some), returns=list[ContactFacts], inputs=some
+        )
+        unknown += sorted(set(some) - {contact.id for contact in contacts})
+        run.map(
+            contacts,
+            key=lambda contact: f"draft:{contact.id}",
+            work=lambda call, contact: _draft(call, facts_for(contact, config), contact),
+            returns=Draft,
+            pays=DRAFT,
+            propose=lambda contact, draft: _proposal(contact, draft, facts_for(contact, config)),
+        )
     run.note(unknownContacts=unknown)
+
+
+def _contacts(wanted: list[str], crm: CrmReader) -> list[ContactFacts]:
+    return crm.contacts(wanted)
+
+
+def _input_of(events: Sequence[TriggerEvent]) -> dict[str, Any]:
+    """Each contact that the events are about, once."""
+    return {"contactIds": list(dict.fromkeys(event.aggregate_id for event in events))[:MOST_CONTACTS]}
 
 
 def facts_for(contact: ContactFacts, config: Config) -> dict[str, Any]:
@@ -173,4 +199,6 @@ AGENT = Agent(
     config=Config,
     input=Input,
     run=run,
+    reacts_to=frozenset({"crm.contact.created"}),
+    input_of=_input_of,
 )

@@ -24,6 +24,7 @@ from chalicelib.services import agents
 Name = Annotated[Line, Field(min_length=1, max_length=100)]
 Schedule = Annotated[str, Field(max_length=100, examples=["0 8 * * MON-FRI"])]
 Zone = Annotated[str, Field(max_length=50, examples=["Europe/Berlin"])]
+EventTypes = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=20)]
 ExpiryHours = Annotated[int, Field(ge=1, le=24 * 90)]
 
 
@@ -37,6 +38,7 @@ class AgentTypeOut(Out):
     category: str
     version: str
     requires_approval: bool
+    reacts_to: list[str] = Field(description="Event types that may start it.")
     config_schema: dict[str, Any]
     input_schema: dict[str, Any]
 
@@ -50,6 +52,7 @@ class AgentTypeOut(Out):
             category=agent.category.value,
             version=agent.version,
             requires_approval=agent.requires_approval,
+            reacts_to=sorted(agent.reacts_to),
             config_schema=agent.config.model_json_schema(by_alias=True),
             input_schema=agent.input.model_json_schema(by_alias=True),
         )
@@ -65,6 +68,7 @@ class AgentOut(Out):
     config: dict[str, Any]
     schedule: str | None = Field(description="Five-field cron in timeZone.")
     time_zone: str
+    event_types: list[str] = Field(description="Events that start it.")
     next_runs: list[datetime] = Field(description="The schedule's next five slots; none while disabled.")
     approval_required: bool
     approval_expiry_hours: int | None
@@ -84,6 +88,7 @@ class AgentOut(Out):
             config=saved.config,
             schedule=saved.schedule,
             time_zone=saved.time_zone,
+            event_types=saved.event_types,
             next_runs=_next_runs(saved),
             approval_required=saved.approval_required,
             approval_expiry_hours=saved.approval_expiry_hours,
@@ -125,6 +130,7 @@ class NewAgent(In):
     enabled: bool = True
     schedule: Schedule | None = None
     time_zone: Zone | None = Field(None, description="The tenant's own unless said.")
+    event_types: EventTypes = Field(default_factory=list, description="Of the agent type's reactsTo.")
     approval_required: bool = True
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = Field(None, description="Whose the items become; the creator's unless said.")
@@ -139,6 +145,7 @@ class AgentChange(In):
     enabled: bool | None = Field(None, description="False pauses the schedule; true counts it from now.")
     schedule: Schedule | None = None
     time_zone: Zone | None = None
+    event_types: EventTypes | None = None
     approval_required: bool | None = None
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = None
@@ -192,6 +199,7 @@ def create_agent(work: Work, body: NewAgent) -> AgentOut:
         owner_id=body.owner_id,
         schedule=body.schedule,
         time_zone=body.time_zone,
+        event_types=body.event_types,
     )
     return AgentOut.of(saved)
 

@@ -317,12 +317,19 @@ def approve_many(work: Work, context: Context, body: BulkApprove) -> BulkOut:
     "POST",
     "/v1/approvals/bulk/reject",
     needs=Permission.APPROVALS_WRITE,
-    summary="Reject up to 100 items as they were seen.",
+    summary="Reject up to 100 items as they were seen. Flagged ones are left for a person to look at.",
     idempotent=True,
 )
 def reject_many(work: Work, context: Context, body: BulkReject) -> BulkOut:
     verdicts = _verdicts(body.items)
-    rulings = decide(work, verdicts, Decision.REJECT, reason=body.reason, reason_code=body.reason_code)
+    rulings = decide(
+        work,
+        verdicts,
+        Decision.REJECT,
+        reason=body.reason,
+        reason_code=body.reason_code,
+        unflagged_only=True,
+    )
     _apply_now_if_due(work, context)
     return BulkOut.of(rulings)
 

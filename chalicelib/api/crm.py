@@ -10,13 +10,15 @@ from sqlalchemy import or_, select
 from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
+from chalicelib.api.parsing import In, Line
 from chalicelib.db.models import Account, Contact, OutreachEmail
 from chalicelib.db.pages import Key, Slice, page
 from chalicelib.db.queries import crm as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
-from chalicelib.domain.errors import NotFound
-from chalicelib.domain.ids import AccountId, ContactId, EmailId
+from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.ids import AccountId, ContactId, EmailId, is_id
+from chalicelib.services import crm
 
 
 class AccountOut(Out):
@@ -90,6 +92,16 @@ class EmailOut(Out):
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
 
+class NewContact(In):
+    account_id: Annotated[str, Field(max_length=36)]
+    first_name: Annotated[Line, Field(min_length=1, max_length=100)]
+    last_name: Annotated[Line, Field(min_length=1, max_length=100)]
+    title: Annotated[Line, Field(max_length=200)] | None = None
+    email: (
+        Annotated[Line, Field(max_length=254, pattern=r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+$")] | None
+    ) = None
+
+
 class AccountListing(Listing):
     search: Annotated[str, Field(max_length=100, description="Part of the name or the domain.")] | None = None
     run_id: Annotated[str, Field(max_length=36)] | None = None
@@ -144,6 +156,22 @@ def list_contacts(work: Work, query: ContactListing) -> Page[ContactOut]:
     return page_of(
         CONTACTS, _newest(work, wanted, Contact, CONTACTS, query), limit=query.limit, item=ContactOut.of
     )
+
+
+@route(
+    "POST",
+    "/v1/contacts",
+    needs=Permission.CRM_WRITE,
+    summary="Add a contact to an account.",
+    status=201,
+    idempotent=True,
+    raises=(NotFound, Conflict),
+)
+def add_contact(work: Work, body: NewContact) -> ContactOut:
+    if not is_id("AccountId", body.account_id):
+        raise NotFound("There is no such account.")
+    values = body.model_dump(exclude={"account_id"})
+    return ContactOut.of(crm.add_contact(work, account_id=body.account_id, values=values))
 
 
 @route(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from chalicelib.db.driver import Deferred, defer
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.errors import NotSignedIn
-from chalicelib.domain.events import Event
+from chalicelib.domain.events import LARGEST, Event
 from chalicelib.domain.ids import CustomerId, UserId, new_id
 from chalicelib.domain.ports import Signals
 from chalicelib.settings import Settings
@@ -64,7 +64,9 @@ class Work:
         return self.moment()
 
     def emit(self, event: Event) -> None:
-        """Publish with this transaction, or not at all."""
+        """Publish with this transaction, or not at all. Raises ValueError for an event over LARGEST."""
+        if len(json.dumps(event.payload)) > LARGEST:
+            raise ValueError(f"{event.type} is larger than an event may be")
         self.events.append(event)
 
     def audit(self, action: str, target_id: str, **details: Any) -> None:
@@ -177,6 +179,7 @@ class Database:
     def anonymous(self) -> Iterator[Session]:
         """As bevyly_app in no tenant, where nothing is visible: what may be called before signing in."""
         with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
+            defer(session, ENTER_SYSTEM, {"fake_now": self._fake_now()})
             yield session
 
     @contextmanager

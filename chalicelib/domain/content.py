@@ -38,7 +38,13 @@ Link = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[^\s
 class Content(BaseModel):
     """Plain data with camelCase names outside; unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,  # at the first use: most processes look at no content
+    )
 
 
 class LeadImport(Content):
@@ -81,7 +87,7 @@ def parse(item_type: ItemType, content: Mapping[str, Any], *, pointer: str = "")
     except ValidationError as wrong:
         first = wrong.errors(include_url=False, include_context=False, include_input=False)[0]
         where = "".join(f"/{part}" for part in first["loc"])
-        raise Invalid(first["msg"], pointer=pointer + where) from None
+        raise Invalid(first["msg"].removeprefix("Value error, "), pointer=pointer + where) from None
 
 
 def dump(content: Content) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 
 class RunStatus(StrEnum):
@@ -54,6 +54,10 @@ BACKGROUND_HANDICAP: Final = timedelta(minutes=10)
 """What schedules and events give way to people and the API by."""
 
 
+DEEPEST: Final = 3
+"""Runs that may follow from one another by events."""
+
+
 def backoff(failures: int) -> timedelta:
     """How long a run waits after this many failures in a row: 5 s, 10 s, 20 s … at most 10 minutes."""
     doubled: int = 2 ** max(failures - 1, 0)
@@ -66,6 +70,18 @@ class Causation:
 
     depth: int = 0
     config_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Causation":
+        return cls(int(stored.get("depth", 0)), tuple(stored.get("configIds", ())))
+
+    def child(self, config_id: str) -> "Causation":
+        """Of a run of this configuration that an event with this causation starts."""
+        return Causation(self.depth + 1, tuple(sorted({*self.config_ids, config_id})))
+
+    def joined(self, other: "Causation") -> "Causation":
+        """Of a run that reacts to both."""
+        return Causation(max(self.depth, other.depth), tuple(sorted({*self.config_ids, *other.config_ids})))
 
     def as_json(self) -> dict[str, object]:
         return {"depth": self.depth, "configIds": list(self.config_ids)}

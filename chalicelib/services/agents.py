@@ -1,11 +1,12 @@
 """Agent configurations: create, change, put away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 
 from chalicelib.agents import registry
+from chalicelib.agents.base import Agent
 from chalicelib.db.models import AgentConfig, Customer, User
 from chalicelib.db.queries import agents as queries
 from chalicelib.db.queries import runs
@@ -30,6 +31,7 @@ def create(
     owner_id: str | None = None,
     schedule: str | None = None,
     time_zone: str | None = None,
+    event_types: Sequence[str] = (),
 ) -> AgentConfig:
     """A new configuration. Raises Invalid where it does not fit its agent type or its owner is nobody's."""
     agent = registry.find(agent_type)
@@ -39,6 +41,7 @@ def create(
     check_zone(zone)
     saved = AgentConfig(
         time_zone=zone,
+        event_types=_check_events(agent, event_types),
         **plan(work, schedule=schedule, time_zone=zone, enabled=enabled),
         id=new_agent_config_id(),
         customer_id=work.actor.customer_id,
@@ -69,6 +72,8 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
     before = queries.get(work.session, work.actor.scope, config_id)
     if "config" in values:
         values["config"] = check_config(registry.find(before.agent_type), values["config"])
+    if "event_types" in values:
+        values["event_types"] = _check_events(registry.find(before.agent_type), values["event_types"])
     if values.get("owner_id") is not None:
         _check_owner(work, values["owner_id"])
     if values.keys() & {"schedule", "time_zone", "enabled"}:
@@ -107,6 +112,14 @@ def _stale(before: AgentConfig) -> Conflict:
         code="stale_version",
         details={"version": before.version},
     )
+
+
+def _check_events(agent: Agent, event_types: Sequence[str]) -> list[str]:
+    for event_type in event_types:
+        if event_type not in agent.reacts_to:
+            known = ", ".join(sorted(agent.reacts_to)) or "none"
+            raise Invalid(f"{agent.name} reacts to: {known}; not to {event_type}.", pointer="/eventTypes")
+    return sorted(set(event_types))
 
 
 def _zone_of(work: Work) -> str:

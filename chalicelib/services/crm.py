@@ -1,12 +1,48 @@
-"""What the CRM tells agents."""
+"""Contacts that people add, and what the CRM tells agents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
+
+from chalicelib.db.driver import constraint
+from chalicelib.db.models import Contact
 from chalicelib.db.queries import crm as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.crm import AccountFacts, ContactFacts, SignalFacts
+from chalicelib.domain.errors import Conflict
+from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.ids import new_id
+
+
+def add_contact(work: Work, *, account_id: str, values: Mapping[str, Any]) -> Contact:
+    """A new contact at one of the tenant's accounts.
+
+    Raises NotFound for an account that is not there, Conflict where the address is somebody's already.
+    """
+    queries.get_account(work.session, work.actor.scope, account_id)
+    contact = Contact(
+        id=new_id("ContactId"),
+        customer_id=work.actor.customer_id,
+        account_id=account_id,
+        source="person",
+        version=1,
+        created_at=work.now,
+        updated_at=work.now,
+        **values,
+    )
+    work.session.add(contact)
+    try:
+        work.session.flush()
+    except IntegrityError as error:
+        if constraint(error) != "contacts_email_key":
+            raise
+        raise Conflict("Another contact has this e-mail address already.", code="address_taken") from None
+    payload = {"contactId": contact.id, "accountId": account_id}
+    work.emit(Event(EventType.CONTACT_CREATED, "contact", contact.id, payload))
+    work.audit("contact.created", contact.id)
+    return contact
 
 
 @dataclass(frozen=True, slots=True)

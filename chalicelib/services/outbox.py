@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 10
 LEASE: Final = timedelta(seconds=60)
 ATTEMPTS: Final = 8
-"""Tries before an event is parked: about half an hour."""
+"""Tries before an event is parked: ten minutes at the least."""
 
 
 @dataclass(frozen=True, slots=True)

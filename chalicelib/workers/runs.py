@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.bootstrap import context
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.ids import CustomerId, is_id
+from chalicelib.services.triggers import react, told_by
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,12 @@ def execute(event: Any) -> None:
     """Look at the tenant each message names."""
     for record in event:
         context().engine.visit(customer_of(record.body), time_left(event.context))
+
+
+def start_for_events(event: Any) -> None:
+    """Note each event for the agents that wait for it."""
+    for told in told_by([record.body for record in event]):
+        react(context().database, told)
 
 
 def bury(event: Any) -> None:

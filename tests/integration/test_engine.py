@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from chalicelib.agents import registry
 from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.errors import Conflict, CredentialRejected, ProviderBusy, ProviderFailed
@@ -245,7 +244,3 @@ def test_a_run_replays_from_checkpoints_without_calls(world: World) -> None:
     world.settle(providers)
     assert the_run(world, again.id).status == "completed"
     assert companies.calls["search:1"] == 1
-
-
-def test_every_agent_is_in_the_registry() -> None:
-    assert set(registry.AGENTS) == {"lead_source", "email_drafter"}

@@ -169,6 +169,31 @@ class ScheduleFire(Base):
     )
 
 
+class RunTriggerEvent(Base):
+    """An event that waits for a configuration's next run, or that one has taken."""
+
+    __tablename__ = "run_trigger_events"
+
+    customer_id: Mapped[Id] = mapped_column(primary_key=True)
+    agent_config_id: Mapped[Id] = mapped_column(primary_key=True)
+    event_id: Mapped[Id] = mapped_column(primary_key=True)
+    run_id: Mapped[Id | None]  # empty: gathered, not taken yet
+    created_at: Mapped[Born]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
+        ),
+        ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
+        Index(
+            "run_trigger_events_gathered_idx",
+            "customer_id",
+            "agent_config_id",
+            postgresql_where=text("run_id IS NULL"),
+        ),
+    )
+
+
 class AgentRunStep(Base):
     """A recorded result. A resumed run reads it and never does the step again."""
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
@@ -13,9 +13,11 @@ from chalicelib.db.models import ApprovalItem, User
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ids import TenantScope
 
+NEWER: Final = "A newer proposal for the same thing took its place."
+
 _PROPOSING = text("SELECT pg_advisory_xact_lock(hashtextextended('propose:' || current_customer(), 0))")
 _OPEN = text("""
-    SELECT id, dedupe_key, status, content_hash, version,
+    SELECT id, item_type, agent_type, dedupe_key, status, content_hash, version,
            claimed_by IS NOT NULL AND claimed_at > app_now() - interval '30 minutes' AS claimed
     FROM approval_items
     WHERE customer_id = :scope AND dedupe_key = ANY(:keys)
@@ -23,7 +25,7 @@ _OPEN = text("""
 """)
 _SUPERSEDE = text("""
     UPDATE approval_items SET status = 'superseded', version = version + 1,
-        status_reason = 'A newer proposal for the same thing took its place.'
+        status_reason = :reason
     WHERE customer_id = :scope AND id = ANY(:ids) AND status = 'pending'
 """)
 _INSERT = text("""
@@ -146,7 +148,7 @@ def open_items(session: Session, scope: TenantScope, dedupe_keys: Sequence[str])
 
 
 def supersede(session: Session, scope: TenantScope, ids: Sequence[str]) -> None:
-    defer(session, _SUPERSEDE, {"scope": scope, "ids": list(ids)})
+    defer(session, _SUPERSEDE, {"scope": scope, "ids": list(ids), "reason": NEWER})
 
 
 def insert(

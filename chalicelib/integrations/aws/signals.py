@@ -33,6 +33,10 @@ class SqsSignals:
     def nudge_effects(self, customer_id: CustomerId, *, delay: timedelta) -> None:
         self._send(self.settings.queues.effects, {"customerId": customer_id}, delay)
 
+    def check(self) -> None:
+        """Raise when the doorbell's queue cannot be reached."""
+        client("sqs", self.settings, hurried=True).get_queue_url(QueueName=self.settings.queues.runs)
+
     def _send(self, queue: str, body: dict[str, str], delay: timedelta) -> None:
         if delay > LONGEST_DELAY:
             return

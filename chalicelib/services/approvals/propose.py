@@ -55,7 +55,7 @@ def propose(work: Work, origin: Origin, proposals: Sequence[Proposal]) -> list[B
     taken = queries.open_items(work.session, scope, [proposal.dedupe_key for proposal in proposals])
     births: list[Birth] = []
     items: list[dict[str, Any]] = []
-    superseded: list[str] = []
+    superseded: list[Any] = []
     for proposal in proposals:
         item = _item(proposal)
         older = taken.get(proposal.dedupe_key)
@@ -65,7 +65,7 @@ def propose(work: Work, origin: Origin, proposals: Sequence[Proposal]) -> list[B
             births.append(Birth(None, why))
         else:
             if older is not None:
-                superseded.append(older.id)
+                superseded.append(older)
             items.append(item)
             births.append(Birth(ApprovalItemId(item["id"])))
     if superseded:
@@ -103,11 +103,16 @@ def _item(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def _supersede(work: Work, ids: Sequence[str], origin: Origin) -> None:
-    queries.supersede(work.session, work.actor.scope, ids)
-    for item_id in ids:
-        payload = {"itemId": item_id, "agentType": origin.agent_type}
-        work.emit(Event(EventType.ITEM_SUPERSEDED, "approval", item_id, payload, origin.causation))
+def _supersede(work: Work, older: Sequence[Any], origin: Origin) -> None:
+    queries.supersede(work.session, work.actor.scope, [item.id for item in older])
+    for item in older:
+        payload = {
+            "itemId": item.id,
+            "itemType": item.item_type,
+            "agentType": item.agent_type,
+            "reason": queries.NEWER,
+        }
+        work.emit(Event(EventType.ITEM_SUPERSEDED, "approval", item.id, payload, origin.causation))
 
 
 def _bear(work: Work, origin: Origin, items: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor, engine_for
 from chalicelib.domain.errors import AppError, Invalid, LeaseLost, ProviderBusy
 from chalicelib.domain.ids import CustomerId, RunId, new_id
-from chalicelib.domain.runs import FAILURES_IN_A_ROW, RunStatus, backoff
+from chalicelib.domain.runs import FAILURES_IN_A_ROW, RunStatus, Trigger, backoff
 from chalicelib.faults import Point, reach
 from chalicelib.services.approvals.propose import Origin
 from chalicelib.services.runs.context import (
@@ -31,6 +31,7 @@ from chalicelib.services.runs.context import (
     Yielded,
 )
 from chalicelib.services.runs.record import Step
+from chalicelib.services.triggers import take_events
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class _Visit:
         try:
             agent = registry.find(self.row.agent_type)
             run = self._context(deadline)
-            self._run_agent(agent, run)
+            self._run_agent(agent, run, self._input())
             self._end(RunStatus.COMPLETED, run)
         except LeaseLost:
             raise
@@ -127,11 +128,24 @@ class _Visit:
             logger.exception("a run met a bug", extra={"run_id": self.row.id})
             self._back_off(run)
 
-    def _run_agent(self, agent: Agent, run: DurableRun) -> None:
+    def _input(self) -> dict[str, Any]:
+        """The run's own, or what gathered for it until now."""
+        given: dict[str, Any] = self.row.input
+        if self.row.trigger != Trigger.EVENT or given or self.row.agent_config_id is None:
+            return given
+        return take_events(
+            self.engine.database,
+            self.actor,
+            self.lease,
+            config_id=self.row.agent_config_id,
+            agent_type=self.row.agent_type,
+        )
+
+    def _run_agent(self, agent: Agent, run: DurableRun, given: dict[str, Any]) -> None:
         try:
             config, inputs = (
                 agent.config.model_validate(self.row.config),
-                agent.input.model_validate(self.row.input),
+                agent.input.model_validate(given),
             )
         except ValidationError:
             raise Invalid(

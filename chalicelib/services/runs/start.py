@@ -70,6 +70,22 @@ def start(
     return run
 
 
+def start_for_events(work: Work, *, config_id: AgentConfigId, causation: Causation) -> AgentRun:
+    """A run whose input is built from the events that have gathered by the time it is claimed.
+
+    Raises Conflict for a disabled configuration, Invalid for one that no longer fits.
+    """
+    saved = configs.get(work.session, work.actor.scope, config_id)
+    agent = registry.find(saved.agent_type)
+    config = check_config(agent, saved.config)
+    run = _accepted(work, agent, saved, config=config, inputs={}, trigger=Trigger.EVENT)
+    run.causation = causation.as_json()
+    work.session.add(run)
+    work.session.flush()
+    _announce(work, run)
+    return run
+
+
 def check_config(agent: Agent, config: Mapping[str, Any], *, pointer: str = "/config") -> dict[str, Any]:
     """A config as it is stored, or Invalid with the first thing wrong and all of them in the details."""
     return _checked(agent.config, config, f"Invalid config: {agent.name}", pointer)
@@ -202,7 +218,10 @@ def _checked(model: type[BaseModel], given: Mapping[str, Any], what: str, pointe
         return model.model_validate(dict(given)).model_dump(mode="json", by_alias=True)
     except ValidationError as wrong:
         problems = [
-            {"pointer": pointer + "".join(f"/{part}" for part in problem["loc"]), "message": problem["msg"]}
+            {
+                "pointer": pointer + "".join(f"/{part}" for part in problem["loc"]),
+                "message": problem["msg"].removeprefix("Value error, "),
+            }
             for problem in wrong.errors(include_url=False, include_context=False, include_input=False)
         ]
         first = problems[0]
