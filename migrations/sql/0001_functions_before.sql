@@ -5,6 +5,11 @@ CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE 
     SELECT coalesce(nullif(current_setting('app.fake_now', true), '')::timestamptz, now())
 $$;
 
+-- The same while a statement goes on: what committed while this transaction waited for a lock is not after it.
+CREATE FUNCTION app_clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+    SELECT coalesce(nullif(current_setting('app.fake_now', true), '')::timestamptz, clock_timestamp())
+$$;
+
 -- The tenant this transaction entered; NULL outside one, so that no policy holds.
 CREATE FUNCTION current_customer() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT nullif(current_setting('app.customer_id', true), '')

@@ -117,7 +117,7 @@ def test_concurrent_claims_never_exceed_the_limit(world: World) -> None:
             row = queries.claim(
                 work.session, token=f"run_{number:026d}", limit=5, enabled=True, sinks=["eventbridge"]
             )
-        if row is not None:
+        if row.id is not None:
             claimed.append(row.id)
 
     workers = [threading.Thread(target=claim, args=(number,)) for number in range(12)]

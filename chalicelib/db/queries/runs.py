@@ -20,10 +20,11 @@ LOST: Final = "BV001"
 """The SQLSTATE with which the fence refuses."""
 
 _CLAIM = text("""
-    SELECT r.id, r.agent_type, r.agent_config_id, r.input, r.config, r.agent_version, r.attempt, r.failures,
-           r.requested_by, r.trigger, r.causation, r.owner_id, r.approval_required, r.approval_expiry_hours, c.rings
+    SELECT (c.run).id, (c.run).agent_type, (c.run).agent_config_id, (c.run).input, (c.run).config,
+           (c.run).agent_version, (c.run).attempt, (c.run).failures, (c.run).requested_by, (c.run).trigger,
+           (c.run).causation, (c.run).owner_id, (c.run).approval_required, (c.run).approval_expiry_hours,
+           c.rings, c.told
     FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c
-    JOIN agent_runs r ON r.id = c.run_id AND r.customer_id = current_customer()
 """)
 _FENCE = text("SELECT * FROM fence(:run, :token, :lease, :queue)")
 _CHECKPOINT = text("""
@@ -74,10 +75,11 @@ class Orders:
     agents_enabled: bool
 
 
-def claim(
-    session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]
-) -> Row[Any] | None:
-    """Take the tenant's best due run and commit, in one flight; None when there is none or no slot."""
+def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any]:
+    """Take the tenant's best due run and commit, in one flight. `id` is None when there is none or no slot.
+
+    `attempt` counts this claim. `rings` says whether a message is owed, `told` whether events were emitted.
+    """
     return execute_and_commit(
         session,
         _CLAIM,
@@ -90,7 +92,7 @@ def claim(
             "oldest": OLDEST,
             "sinks": list(sinks),
         },
-    ).one_or_none()
+    ).one()
 
 
 def fence(session: Session, lease: Lease, *, queue: bool = False) -> Deferred:

@@ -75,9 +75,9 @@ class Engine:
                 enabled=settings.agents_enabled,
                 sinks=settings.event_sinks,
             )
-            work.rung = row is not None and bool(row.rings)
-            work.emitted = row is not None and row.attempt == 0
-        return None if row is None else _Claimed(row, token)
+            work.rung = bool(row.rings)
+            work.emitted = bool(row.told)
+        return None if row.id is None else _Claimed(row, token)
 
     def _deadline(self, function_left: Callable[[], timedelta]) -> Deadline:
         seconds = self.database.settings.run_slice_seconds
@@ -96,7 +96,7 @@ class _Visit:
 
     engine: Engine
     actor: Actor
-    row: Any  # as it was when it was claimed
+    row: Any  # as the claim left it
     lease: queries.Lease
 
     def work(self, deadline: Deadline) -> None:
@@ -183,8 +183,8 @@ class _Visit:
         )
 
     def _recorded(self) -> dict[str, Step]:
-        """What earlier slices did; `attempt` is as it was before this claim."""
-        if self.row.attempt == 0:
+        """What earlier slices did, if this is not the first."""
+        if self.row.attempt == 1:
             return {}
         with self.engine.database.enter(self.actor) as work:
             rows = queries.steps(work.session, self.actor.scope, self.lease.run_id)

@@ -1,0 +1,103 @@
+"""What once went wrong in the engine, each with the sequence that showed it."""
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from chalicelib.db.queries import runs as queries
+from chalicelib.domain.access import engine_for
+from chalicelib.domain.errors import ProviderBusy
+from chalicelib.domain.ids import new_id
+from chalicelib.domain.runs import Trigger
+from chalicelib.services.runs import start
+from chalicelib.services.runs.context import Providers
+from tests.builders import a_config, a_run, rows
+from tests.conftest import World
+from tests.fakes.providers import ScriptedCompanies, ScriptedModel
+
+
+def the_run(world: World, run_id: str) -> Any:
+    (run,) = rows(world.database, world.ours.manager, "SELECT * FROM agent_runs WHERE id = :id", id=run_id)
+    return run
+
+
+def wait_until_somebody_waits(world: World) -> None:
+    """Until a transaction of this database stands in line for a lock."""
+    for _ in range(400):
+        with world.database.system() as session:
+            if session.execute(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")).scalar_one():
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")
+
+
+def busy(_call: str) -> None:
+    raise ProviderBusy("Apollo.io is busy.", retry_after=timedelta(seconds=1))
+
+
+def test_a_claim_that_waited_works_on_the_run_that_committed_meanwhile(world: World) -> None:
+    """The run commits while the claim waits for the queue: taken, it was not in the claim's own snapshot, so
+    that nobody worked on it until its lease ran out.
+    """
+    config = a_config(world.database, world.ours.manager)
+    visited: list[object] = []
+    worker = threading.Thread(target=lambda: visited.append(world.visit()))
+    with world.database.enter(world.ours.manager) as work:
+        run = start.start(work, agent_type=None, config_id=config, inputs={}, trigger=Trigger.MANUAL)
+        work.session.execute(text("SELECT ring()"))
+        worker.start()
+        wait_until_somebody_waits(world)
+    worker.join(20)
+    assert visited == [run.id]
+    assert the_run(world, run.id).status == "completed"
+
+
+def test_a_claim_that_began_before_a_run_was_accepted_still_rings_for_it(world: World) -> None:
+    """The second run found the bell rung and sent nothing; a claim that began earlier and cleared the bell took
+    the run for one of the future.
+    """
+    config = a_config(world.database, world.ours.manager)
+    first = a_run(world.database, world.ours.manager, config_id=config)
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        work.session.execute(text("SELECT 1"))
+        a_run(world.database, world.ours.manager, config_id=config)
+        assert len(world.signals.rings) == 1
+        row = queries.claim(work.session, token=new_id("RunId"), limit=5, enabled=True, sinks=["eventbridge"])
+    assert (row.id, row.rings) == (first, True)
+
+
+def test_a_takeover_is_counted_though_its_worker_only_waits(world: World) -> None:
+    """The visit that took a dead worker's run over wrote the count back as it was before."""
+    run_id = a_run(world.database, world.ours.manager)
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        queries.claim(work.session, token=new_id("RunId"), limit=5, enabled=True, sinks=["eventbridge"])
+    rows(
+        world.database, world.ours.manager, "UPDATE agent_runs SET lease_expires_at = app_now() RETURNING id"
+    )
+    world.visit(Providers(ScriptedCompanies(before=busy), ScriptedModel()))
+    run = the_run(world, run_id)
+    assert (run.status, run.failures) == ("pending", 1)
+
+
+def test_many_runs_that_only_have_to_end_are_ended_a_hundred_a_visit(world: World) -> None:
+    """One claim ended them all, which for many is longer than a statement may take, and then never happens."""
+    config = a_config(world.database, world.ours.manager)
+    run_id = a_run(world.database, world.ours.manager, config_id=config)
+    rows(
+        world.database,
+        world.ours.manager,
+        "INSERT INTO agent_runs (id, customer_id, agent_type, trigger, input, config, agent_version,"
+        " approval_expiry_hours, created_at, due_at, queue_at)"
+        " SELECT new_id('run'), customer_id, agent_type, trigger, input, config, agent_version,"
+        " approval_expiry_hours, created_at - interval '80 hours', due_at - interval '1 hour',"
+        " queue_at - interval '80 hours' FROM agent_runs, generate_series(1, 150) RETURNING id",
+    )
+    world.signals.rings.clear()
+    assert world.visit() is None
+    left = rows(world.database, world.ours.manager, "SELECT id FROM agent_runs WHERE status = 'pending'")
+    assert len(left) == 51
+    assert len(world.signals.rings) == 1
+    assert world.visit() == run_id
