@@ -1,0 +1,6 @@
+"""Tests about the code itself."""
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
