@@ -368,19 +368,26 @@ BEGIN
 END
 $$;
 
--- Gives a run back to the queue: it yields, waits, or retries. Returns whether to send a message.
+-- Gives a run back to the queue: it yields, waits, or retries. One that was asked to stop meanwhile ends instead.
+-- `rings`: the caller has to send a message; `ended`: there is nothing to come back to.
 CREATE FUNCTION yield_run(
-    p_run text, p_token text, p_lease interval, p_due interval, p_wait_reason text, p_failures int, p_limit int
-) RETURNS boolean LANGUAGE plpgsql AS $$
+    p_run text, p_token text, p_lease interval, p_due interval, p_wait_reason text, p_failures int, p_limit int,
+    p_sinks text[]
+) RETURNS TABLE (rings boolean, ended boolean) LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM fence(p_run, p_token, p_lease, true);
-    UPDATE agent_runs SET
-        status = 'pending', lease_token = NULL, lease_expires_at = NULL,
-        due_at = app_now() + p_due, wait_reason = p_wait_reason, failures = p_failures
-    WHERE customer_id = current_customer() AND id = p_run;
-    UPDATE usage_entries SET status = 'unknown', settled_at = app_now()
-    WHERE customer_id = current_customer() AND run_id = p_run AND status = 'reserved';
-    RETURN ring_if_due(p_limit);
+    SELECT f.cancel_requested INTO ended FROM fence(p_run, p_token, p_lease, true) f;
+    IF ended THEN
+        PERFORM end_run(p_run, 'cancelled', NULL, NULL, NULL, p_sinks);
+    ELSE
+        UPDATE agent_runs SET
+            status = 'pending', lease_token = NULL, lease_expires_at = NULL,
+            due_at = app_now() + p_due, wait_reason = p_wait_reason, failures = p_failures
+        WHERE customer_id = current_customer() AND id = p_run;
+        UPDATE usage_entries SET status = 'unknown', settled_at = app_now()
+        WHERE customer_id = current_customer() AND run_id = p_run AND status = 'reserved';
+    END IF;
+    rings := ring_if_due(p_limit);
+    RETURN NEXT;
 END
 $$;
 

@@ -5,13 +5,14 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
-from chalicelib.domain.runs import Trigger
+from chalicelib.domain.runs import OLDEST, Trigger
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from tests.builders import a_config, a_run, rows
@@ -101,3 +102,35 @@ def test_many_runs_that_only_have_to_end_are_ended_a_hundred_a_visit(world: Worl
     assert len(left) == 51
     assert len(world.signals.rings) == 1
     assert world.visit() == run_id
+
+
+def test_a_run_asked_to_stop_does_not_wait_for_its_provider_first(world: World) -> None:
+    """Cancelled during a call whose provider then asked for an hour, it went back to the queue for that hour."""
+    run_id = a_run(world.database, world.ours.manager)
+
+    def cancelled_meanwhile(_call: str) -> None:
+        with world.database.enter(world.ours.manager) as work:
+            start.cancel(work, run_id)
+        raise ProviderBusy("Apollo.io is busy.", retry_after=timedelta(hours=1))
+
+    world.visit(Providers(ScriptedCompanies(before=cancelled_meanwhile), ScriptedModel()))
+    assert the_run(world, run_id).status == "cancelled"
+    ended = rows(
+        world.database,
+        world.ours.manager,
+        "SELECT id FROM outbox_events WHERE event_type = 'agent.run.cancelled'",
+    )
+    assert len(ended) == 1
+
+
+@pytest.mark.parametrize("wait", [timedelta(days=36_500), timedelta.max])
+def test_no_provider_keeps_a_run_waiting_for_ever(world: World, wait: timedelta) -> None:
+    """A run is too old after 72 hours, which a claim sees; due in a hundred years, it was never claimed."""
+
+    def for_ever(_call: str) -> None:
+        raise ProviderBusy("Apollo.io says: " + "later, " * 60, retry_after=wait)
+
+    run_id = a_run(world.database, world.ours.manager)
+    world.visit(Providers(ScriptedCompanies(before=for_ever), ScriptedModel()))
+    run = the_run(world, run_id)
+    assert (run.status, run.due_at - run.created_at < OLDEST + timedelta(minutes=1)) == ("pending", True)

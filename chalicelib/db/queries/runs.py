@@ -19,6 +19,8 @@ from chalicelib.domain.runs import FAILURES_IN_A_ROW, LEASE, OLDEST
 LOST: Final = "BV001"
 """The SQLSTATE with which the fence refuses."""
 
+LONGEST_REASON: Final = 200
+
 _CLAIM = text("""
     SELECT (c.run).id, (c.run).agent_type, (c.run).agent_config_id, (c.run).input, (c.run).config,
            (c.run).agent_version, (c.run).attempt, (c.run).failures, (c.run).requested_by, (c.run).trigger,
@@ -32,7 +34,7 @@ _CHECKPOINT = text("""
         :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:reserved AS jsonb), :step, :total
     )
 """)
-_YIELD = text("SELECT yield_run(:run, :token, :lease, :due, :reason, :failures, :limit)")
+_YIELD = text("SELECT * FROM yield_run(:run, :token, :lease, :due, :reason, :failures, :limit, :sinks)")
 _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error, :sinks)")
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
 _RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
@@ -133,23 +135,33 @@ def orders(answered: Deferred) -> Orders:
 
 
 def give_back(
-    session: Session, lease: Lease, *, due: timedelta, reason: str | None, failures: int, limit: int
-) -> bool:
-    """Back to pending, due later. Says whether a message is owed."""
-    answer = execute_and_commit(
+    session: Session,
+    lease: Lease,
+    *,
+    due: timedelta,
+    reason: str | None,
+    failures: int,
+    limit: int,
+    sinks: Sequence[str],
+) -> Row[Any]:
+    """Back to pending, due later, at the latest when the run is too old; or ended, if that was asked for.
+
+    `rings` says whether a message is owed, `ended` whether the run is over.
+    """
+    return execute_and_commit(
         session,
         _YIELD,
         {
             "run": lease.run_id,
             "token": lease.token,
             "lease": LEASE,
-            "due": due,
-            "reason": reason,
+            "due": min(due, OLDEST),
+            "reason": reason and reason[:LONGEST_REASON],
             "failures": failures,
             "limit": limit,
+            "sinks": list(sinks),
         },
-    )
-    return bool(answer.scalar_one())
+    ).one()
 
 
 def end(

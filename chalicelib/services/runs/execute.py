@@ -219,15 +219,17 @@ class _Visit:
     def _hand_over(self, due: timedelta, reason: str | None, *, failures: int) -> None:
         settings = self.engine.database.settings
         with self._ending() as work:
-            work.rung = queries.give_back(
+            row = queries.give_back(
                 work.session,
                 self.lease,
                 due=due,
                 reason=reason,
                 failures=failures,
                 limit=settings.agents_max_concurrent_runs,
+                sinks=settings.event_sinks,
             )
-        if timedelta() < due <= LONGEST_MESSAGE_DELAY:
+            work.rung, work.emitted = bool(row.rings), bool(row.ended)
+        if not row.ended and timedelta() < due <= LONGEST_MESSAGE_DELAY:
             self.engine.database.signals.ring(self.actor.customer_id, delay=due)
 
     def _end(self, status: RunStatus, run: DurableRun | None, refused: AppError | None = None) -> None:
