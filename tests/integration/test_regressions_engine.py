@@ -10,8 +10,11 @@ from sqlalchemy import text
 
 from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
+from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
+from chalicelib.domain.money import Charge
+from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
@@ -134,3 +137,70 @@ def test_no_provider_keeps_a_run_waiting_for_ever(world: World, wait: timedelta)
     world.visit(Providers(ScriptedCompanies(before=for_ever), ScriptedModel()))
     run = the_run(world, run_id)
     assert (run.status, run.due_at - run.created_at < OLDEST + timedelta(minutes=1)) == ("pending", True)
+
+
+def test_what_a_model_writes_can_always_be_stored(world: World) -> None:
+    """A NUL in an answer was refused by the database with the whole checkpoint, its siblings' results included,
+    and the run stood still until its lease ran out, five times over.
+    """
+    (contact,) = rows(
+        world.database,
+        world.ours.manager,
+        "WITH a AS (INSERT INTO accounts (id, customer_id, name, domain)"
+        " VALUES (new_id('acc'), :c, 'X', 'x.example') RETURNING id)"
+        " INSERT INTO contacts (id, customer_id, account_id, first_name, last_name, email)"
+        " SELECT new_id('con'), :c, id, 'Ada', 'L', 'ada@x.example' FROM a RETURNING id",
+        c=world.ours.customer_id,
+    )
+    sender = {"productValue": "Saves a lot of time", "senderName": "Sam", "senderTitle": "SDR"}
+    config = a_config(world.database, world.ours.manager, agent_type="email_drafter", config=sender)
+    run_id = a_run(world.database, world.ours.manager, config_id=config, contactIds=[contact.id])
+    answer = {"subject": "A question", "body": "Hello Ada\0, shall \ud800 we talk?", "factsUsed": []}
+    world.visit(Providers(ScriptedCompanies(), ScriptedModel(answer)))
+    assert the_run(world, run_id).status == "completed"
+    (item,) = rows(world.database, world.ours.manager, "SELECT content FROM approval_items")
+    assert item.content["body"] == "Hello Ada, shall  we talk?"
+
+
+def test_the_longest_domain_and_request_id_there_are_fit(world: World) -> None:
+    """A step's key holds the domain, and both were too long for their columns."""
+    domain = ".".join(["a" * 61] * 4)[:245] + ".example"
+    assert len(domain) == 253
+
+    class FarAway(ScriptedCompanies):
+        def search(self, caller: Caller, profile: IdealCustomer, *, page: int, per_page: int) -> CompanyPage:
+            caller.meter.add(Charge(credits=1, request_id="r" * 1000, model="m" * 1000))
+            return CompanyPage((CompanyStub("org1", "Far away", domain),), 1, 1, 1)
+
+        def enrich(self, caller: Caller, domain: str) -> Company | None:
+            return None
+
+    run_id = a_run(world.database, world.ours.manager)
+    world.visit(Providers(FarAway(), ScriptedModel()))
+    run = the_run(world, run_id)
+    assert (run.status, run.items_succeeded) == ("completed", 1)
+
+
+def test_what_the_database_refuses_counts_as_a_failure(world: World) -> None:
+    """The run stood `running` until its lease ran out; a failure is counted and backed off at once. The call that
+    could not be recorded stays booked.
+    """
+    run_id = a_run(world.database, world.ours.manager)
+
+    def spoil(call: str) -> None:
+        if call == "search:1":
+            rows(
+                world.database,
+                world.ours.manager,
+                "INSERT INTO agent_run_steps (customer_id, run_id, key, status, input_hash)"
+                " VALUES (:c, :run, :key, 'succeeded', 'x') RETURNING key",
+                c=world.ours.customer_id,
+                run=run_id,
+                key=call,
+            )
+
+    world.visit(Providers(ScriptedCompanies(before=spoil), ScriptedModel()))
+    run = the_run(world, run_id)
+    assert (run.status, run.failures) == ("pending", 1)
+    (entry,) = rows(world.database, world.ours.manager, "SELECT status FROM usage_entries")
+    assert entry.status == "unknown"

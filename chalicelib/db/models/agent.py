@@ -87,7 +87,7 @@ class AgentRun(Base):
     items_succeeded: Mapped[Count]
     items_failed: Mapped[Count]
     items_total: Mapped[int | None]  # when known
-    current_step: Mapped[str | None] = mapped_column(String(200))
+    current_step: Mapped[str | None] = mapped_column(String(300))
     config: Mapped[Json]  # as it was at the start
     config_version: Mapped[int | None]
     agent_version: Mapped[Short]
@@ -201,7 +201,7 @@ class AgentRunStep(Base):
 
     customer_id: Mapped[Id] = mapped_column(primary_key=True)
     run_id: Mapped[Id] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)  # room for a domain
     status: Mapped[str] = mapped_column(String(20))
     input_hash: Mapped[str] = mapped_column(String(64))
     output: Mapped[dict[str, object] | None] = mapped_column(JSONB)
@@ -236,7 +236,7 @@ class UsageEntry(Base):
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     agent_config_id: Mapped[Id | None]
     run_id: Mapped[Id]
-    step_key: Mapped[str] = mapped_column(String(200))
+    step_key: Mapped[str] = mapped_column(String(300))
     lease_token: Mapped[Id]
     provider: Mapped[Short]
     operation: Mapped[Short]

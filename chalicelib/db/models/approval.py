@@ -52,7 +52,7 @@ class ApprovalItem(Base):
     account_id: Mapped[Id | None]
     contact_id: Mapped[Id | None]
     owner_id: Mapped[Id | None]
-    dedupe_key: Mapped[Name]  # unique among the open items of a tenant
+    dedupe_key: Mapped[str] = mapped_column(String(300))  # unique among the open items of a tenant
     content_hash: Mapped[str] = mapped_column(String(64))  # of the agent's content
     approved_hash: Mapped[str | None] = mapped_column(String(64))  # of the content a person approved
     status_reason: Mapped[Words | None]  # why it was superseded

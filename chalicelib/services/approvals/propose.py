@@ -98,7 +98,7 @@ def _item(proposal: Proposal) -> dict[str, Any]:
         "flags": [dict(flag) for flag in proposal.flags],
         "account_id": proposal.account_id,
         "contact_id": proposal.contact_id,
-        "dedupe_key": proposal.dedupe_key[:255],
+        "dedupe_key": proposal.dedupe_key,
         "content_hash": content_hash(content),
     }
 

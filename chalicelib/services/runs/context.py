@@ -337,6 +337,10 @@ class DurableRun:
             with suppress(CancelRequested, SwitchedOff), self._fenced(current_step=None):
                 pass
 
+    def give_up(self) -> None:
+        """Forget what could not be written; its calls are booked as unknown when the run is let go of."""
+        self.unwritten = Unwritten()
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -59,7 +59,7 @@ class Engine:
             return None
         visit = _Visit(self, actor, claimed.row, queries.Lease(RunId(claimed.row.id), claimed.token))
         try:
-            visit.work(self._deadline(function_left))
+            visit.work_or_retreat(self._deadline(function_left))
         except LeaseLost:
             logger.info("the run is somebody else's now", extra={"run_id": claimed.row.id})
         return RunId(claimed.row.id)
@@ -90,7 +90,7 @@ class _Claimed:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Visit:
     """One slice of one run."""
 
@@ -98,6 +98,18 @@ class _Visit:
     actor: Actor
     row: Any  # as the claim left it
     lease: queries.Lease
+    run: DurableRun | None = None
+
+    def work_or_retreat(self, deadline: Deadline) -> None:
+        """Work; where the database refuses what came of it, give that up and try again later, counted."""
+        try:
+            self.work(deadline)
+        except DBAPIError as error:
+            queries.raise_if_lost(error)
+            logger.exception("the database refused what a run wrote", extra={"run_id": self.row.id})
+            if self.run is not None:
+                self.run.give_up()
+            self._back_off(self.run)
 
     def work(self, deadline: Deadline) -> None:
         """Run the agent, and whatever comes of it leave the run in a state somebody goes on from."""
@@ -107,10 +119,7 @@ class _Visit:
             run = self._context(deadline)
             self._run_agent(agent, run, self._input())
             self._end(RunStatus.COMPLETED, run)
-        except LeaseLost:
-            raise
-        except DBAPIError as error:
-            queries.raise_if_lost(error)
+        except (LeaseLost, DBAPIError):
             raise
         except Yielded:
             self._give_back(run, timedelta(), None)
@@ -172,7 +181,7 @@ class _Visit:
             approval_required=self.row.approval_required,
             causation=self.row.causation,
         )
-        return DurableRun(
+        self.run = DurableRun(
             database=self.engine.database,
             actor=self.actor,
             lease=self.lease,
@@ -181,6 +190,7 @@ class _Visit:
             deadline=deadline,
             recorded=self._recorded(),
         )
+        return self.run
 
     def _recorded(self) -> dict[str, Step]:
         """What earlier slices did, if this is not the first."""

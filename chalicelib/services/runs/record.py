@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -24,8 +26,26 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def encode(value: object, kind: type[Any]) -> Any:
-    """As plain JSON."""
-    return _adapter(cast("Hashable", kind)).dump_python(value, mode="json")
+    """As plain JSON that PostgreSQL can store, whatever a provider wrote: no NUL, no half of a surrogate pair.
+
+    Raises ValueError for a number that JSON has no word for.
+    """
+    return _storable(_adapter(cast("Hashable", kind)).dump_python(value, mode="json"))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub("", value)
+    if isinstance(value, dict):
+        return {_storable(key): _storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+    return value
+
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def decode(value: Any, kind: type[Value]) -> Value:
@@ -110,14 +130,19 @@ class Reserved:
         return {
             "id": self.id,
             "status": status,
-            "model": charge.model,
+            "model": _short(charge.model, 100),
             "credits": charge.credits,
             "tokensIn": charge.tokens_in,
             "tokensCached": charge.tokens_cached,
             "tokensOut": charge.tokens_out,
             "tokensReasoning": charge.tokens_reasoning,
-            "requestId": charge.request_id,
+            "requestId": _short(charge.request_id, 200),
         }
+
+
+def _short(text: str | None, most: int) -> str | None:
+    """A provider's own word, as far as it fits its column."""
+    return text and _UNSTORABLE.sub("", text)[:most]
 
 
 @dataclass(slots=True)
