@@ -1,5 +1,6 @@
 """Things that tests need, with the values that matter to be said and the rest chosen."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -103,3 +104,13 @@ def a_contact(database: Database, actor: Actor) -> str:
         email=f"{contact_id}@company.example",
     )
     return contact_id
+
+
+def wait_until_somebody_waits(database: Database) -> None:
+    """Until a transaction stands in line for a lock."""
+    for _ in range(400):
+        with database.system() as session:
+            if session.execute(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")).scalar_one():
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")

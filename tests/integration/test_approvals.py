@@ -2,19 +2,23 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from chalicelib.agents.base import Proposal
 from chalicelib.db.work import Database
-from chalicelib.domain.access import Actor, Role
+from chalicelib.domain.access import Actor, Role, engine_for
 from chalicelib.domain.approvals import Decision, content_hash
+from chalicelib.domain.content import LeadImport
 from chalicelib.domain.errors import AppError, Conflict, Invalid, NotFound, NotPermitted
-from chalicelib.domain.ids import ApprovalItemId, new_id
+from chalicelib.domain.ids import ApprovalItemId, RunId, new_id
 from chalicelib.services.approvals.decide import Verdict, decide, decide_one, revert
 from chalicelib.services.approvals.effects import apply_due, expire_due
-from tests.builders import an_item, rows
+from chalicelib.services.approvals.propose import Birth, Origin, propose
+from tests.builders import a_run, an_item, rows, wait_until_somebody_waits
 from tests.conftest import World, a_tenant
 
 EDITED = {"name": "Edited Ltd", "domain": "edited.example", "employeeCount": 7}
@@ -335,3 +339,60 @@ def test_the_window_of_another_tenant_is_its_own(world: World) -> None:
     item_id = an_item(world.database, slow.manager)
     approve(world, slow.manager, item_id)
     assert apply_due(world.database, slow.customer_id) == 0
+
+
+def leads(world: World, run_id: RunId, *names: str) -> list[Birth]:
+    """What a run proposes: a lead of each name, at a domain of its first word."""
+    origin = Origin(
+        run_id=run_id,
+        agent_type="lead_source",
+        config_id=None,
+        owner_id=None,
+        starter_id=None,
+        expiry=timedelta(hours=72),
+        approval_required=True,
+        causation={},
+    )
+    domains = [f"{name.split()[0]}.example" for name in names]
+    proposals = [
+        Proposal(LeadImport(name=name, domain=domain), name, f"lead:{domain}", evidence={})
+        for name, domain in zip(names, domains, strict=True)
+    ]
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        return propose(work, origin, proposals)
+
+
+def test_two_bulk_decisions_on_the_same_items_do_not_wait_for_each_other(world: World) -> None:
+    """In opposite order; seen red (a deadlock, a 503) with the rows locked as the UPDATE comes across them."""
+    manager, admin = world.ours.manager, world.ours.people[Role.ADMIN]
+    run_id = a_run(world.database, manager)
+    for turn in range(6):
+        births = leads(world, run_id, *(f"c{turn}-{number}" for number in range(100)))
+        ids = [birth.item_id for birth in births if birth.item_id]
+
+        def bulk(actor: Actor, order: list[ApprovalItemId]) -> int:
+            with world.database.enter(actor) as work:
+                rulings = decide(work, [Verdict(item_id, 1) for item_id in order], Decision.APPROVE)
+            return sum(ruling.refused is None for ruling in rulings)
+
+        outcomes = at_once(lambda: bulk(manager, ids), lambda: bulk(admin, ids[::-1]))  # noqa: B023
+        assert sorted(outcomes) == [0, 100]
+
+
+def test_a_proposal_beside_a_decision_gives_way_to_it(world: World) -> None:
+    """The decision commits between the proposer's look and its write. Seen red with the look not locking: the
+    newer item broke the rule of one open item a thing, and with it its run's checkpoint.
+    """
+    run_id = a_run(world.database, world.ours.manager)
+    (older,) = leads(world, run_id, "same older")
+    assert older.item_id is not None
+    outcomes: list[list[Birth]] = []
+    proposer = threading.Thread(target=lambda: outcomes.append(leads(world, run_id, "same newer")))
+    with world.database.enter(world.ours.manager) as work:
+        decide_one(work, Verdict(older.item_id, 1), Decision.APPROVE)
+        proposer.start()
+        wait_until_somebody_waits(world.database)
+    proposer.join(20)
+    ((newer,),) = outcomes
+    assert (newer.item_id, newer.skipped) == (None, f"It was approved a moment ago ({older.item_id}).")
+    assert item(world, older.item_id).status == "approved"

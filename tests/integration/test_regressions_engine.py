@@ -1,7 +1,6 @@
 """What once went wrong in the engine, each with the sequence that showed it."""
 
 import threading
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
-from tests.builders import a_config, a_run, rows
+from tests.builders import a_config, a_run, rows, wait_until_somebody_waits
 from tests.conftest import World
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 
@@ -26,16 +25,6 @@ from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 def the_run(world: World, run_id: str) -> Any:
     (run,) = rows(world.database, world.ours.manager, "SELECT * FROM agent_runs WHERE id = :id", id=run_id)
     return run
-
-
-def wait_until_somebody_waits(world: World) -> None:
-    """Until a transaction of this database stands in line for a lock."""
-    for _ in range(400):
-        with world.database.system() as session:
-            if session.execute(text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")).scalar_one():
-                return
-        time.sleep(0.02)
-    raise AssertionError("nobody waits")
 
 
 def busy(_call: str) -> None:
@@ -53,7 +42,7 @@ def test_a_claim_that_waited_works_on_the_run_that_committed_meanwhile(world: Wo
         run = start.start(work, agent_type=None, config_id=config, inputs={}, trigger=Trigger.MANUAL)
         work.session.execute(text("SELECT ring()"))
         worker.start()
-        wait_until_somebody_waits(world)
+        wait_until_somebody_waits(world.database)
     worker.join(20)
     assert visited == [run.id]
     assert the_run(world, run.id).status == "completed"

@@ -22,6 +22,7 @@ _OPEN = text("""
     FROM approval_items
     WHERE customer_id = :scope AND dedupe_key = ANY(:keys)
       AND (status = 'pending' OR (status IN ('approved', 'edited', 'rejected') AND applied_at IS NULL))
+    ORDER BY id FOR NO KEY UPDATE
 """)
 _SUPERSEDE = text("""
     UPDATE approval_items SET status = 'superseded', version = version + 1,
@@ -47,6 +48,9 @@ _INSERT = text("""
         id text, item_type text, priority text, title text, description text, content jsonb, context jsonb,
         flags jsonb, account_id text, contact_id text, dedupe_key text, content_hash text
     )
+""")
+_HOLD = text("""
+    SELECT FROM approval_items WHERE customer_id = :scope AND id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE
 """)
 _DECIDE = text("""
     UPDATE approval_items i SET
@@ -142,7 +146,7 @@ def one_proposer(session: Session) -> None:
 
 
 def open_items(session: Session, scope: TenantScope, dedupe_keys: Sequence[str]) -> dict[str, Row[Any]]:
-    """The open items for the same things, by dedupe key."""
+    """The open items for the same things, by dedupe key, held until commit: nobody decides them meanwhile."""
     rows = session.execute(_OPEN, {"scope": scope, "keys": list(dedupe_keys)})
     return {row.dedupe_key: row for row in rows}
 
@@ -175,7 +179,11 @@ def decide(
     owner: str | None,
     unflagged: bool,
 ) -> dict[str, Row[Any]]:
-    """Those of the verdicts that hold now, by item: tenant, id, version, pending, not expired, allowed."""
+    """Those of the verdicts that hold now, by item: tenant, id, version, pending, not expired, allowed.
+
+    The items are locked in one order first, so that two of these on the same items do not wait for each other.
+    """
+    defer(session, _HOLD, {"scope": scope, "ids": [verdict["id"] for verdict in verdicts]})
     rows = session.execute(
         _DECIDE,
         {
