@@ -47,12 +47,20 @@ class Sweep:
         return figures
 
     def _ring(self) -> int:
-        limit = self.database.settings.agents_max_concurrent_runs
+        settings = self.database.settings
+        limit = settings.agents_max_concurrent_runs
         with self.database.system() as session:
-            tenants = runs.tenants_with_due_runs(session, patience=PATIENCE)
+            tenants = runs.tenants_with_due_runs(
+                session, patience=PATIENCE, limit=limit, enabled=settings.agents_enabled
+            )
         rung = 0
         for tenant in tenants:
-            with self.database.enter(engine_for(CustomerId(tenant))) as work:
-                work.rung = runs.ring_again(work.session, limit=limit, patience=PATIENCE)
+            try:
+                with self.database.enter(engine_for(CustomerId(tenant))) as work:
+                    work.rung = runs.ring_again(work.session, limit=limit, patience=PATIENCE)
                 rung += work.rung
+            except Exception:
+                logger.exception(
+                    "a tenant could not be rung; the others go on", extra={"customer_id": tenant}
+                )
         return rung

@@ -121,13 +121,13 @@ BEGIN
 END
 $$;
 
--- Rings where a due run waits and a slot is free. The queue's row must be locked already.
+-- Rings where a due run waits, a slot is free and agents are switched on. The queue's row must be locked already.
 CREATE FUNCTION ring_if_due(p_limit int) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_customer text := current_customer();
 BEGIN
     IF (SELECT count(*) FROM agent_runs WHERE customer_id = v_customer AND status = 'running')
-            < (SELECT coalesce(max_concurrent_runs, p_limit) FROM customers WHERE id = v_customer)
+            < (SELECT coalesce(max_concurrent_runs, p_limit) FROM customers WHERE id = v_customer AND agents_enabled)
        AND EXISTS (
             SELECT FROM agent_runs
             WHERE customer_id = v_customer AND status = 'pending' AND due_at <= app_clock()
@@ -138,13 +138,14 @@ BEGIN
 END
 $$;
 
--- The sweep's ring: where work is due and nobody has rung for a while, or the message was lost.
+-- The sweep's ring: where work is due and nobody has rung for a while, or the message was lost. A queue that
+-- somebody holds is left to them, who ring themselves: one busy tenant does not keep the sweep.
 CREATE FUNCTION ring_again(p_limit int, p_patience interval) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_customer text := current_customer();
     v_rung timestamptz;
 BEGIN
-    SELECT rung_at INTO v_rung FROM tenant_queues WHERE customer_id = v_customer FOR UPDATE;
+    SELECT rung_at INTO v_rung FROM tenant_queues WHERE customer_id = v_customer FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR v_rung > app_now() - p_patience THEN
         RETURN false;
     END IF;

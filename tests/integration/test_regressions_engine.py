@@ -15,8 +15,10 @@ from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
+from chalicelib.services.outbox import Relay
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
+from chalicelib.services.sweep import Sweep
 from tests.builders import a_config, a_run, rows, wait_until_somebody_waits
 from tests.conftest import World
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
@@ -193,3 +195,35 @@ def test_what_the_database_refuses_counts_as_a_failure(world: World) -> None:
     assert (run.status, run.failures) == ("pending", 1)
     (entry,) = rows(world.database, world.ours.manager, "SELECT status FROM usage_entries")
     assert entry.status == "unknown"
+
+
+def sweep(world: World) -> dict[str, int]:
+    return Sweep(world.database, Relay(world.database, [])).every_minute(lambda: timedelta(minutes=5))
+
+
+def forget_the_bells(world: World) -> None:
+    for tenant in (world.ours, world.theirs):
+        rows(world.database, tenant.manager, "UPDATE tenant_queues SET rung_at = NULL RETURNING customer_id")
+
+
+def test_one_tenants_busy_queue_does_not_keep_the_sweep(world: World) -> None:
+    """It waited for the queue's lock until the lock's timeout, and gave up with everything else undone."""
+    a_run(world.database, world.ours.manager)
+    a_run(world.database, world.theirs.manager)
+    forget_the_bells(world)
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        work.session.execute(text("SELECT FROM tenant_queues FOR UPDATE"))
+        assert sweep(world)["rung"] == 1
+
+
+def test_the_sweep_rings_only_where_that_does_something(world: World) -> None:
+    """Tenants who are switched off, or have no slot free, were rung each minute for nothing and came first among
+    the 500 of a sweep.
+    """
+    for tenant in (world.ours, world.theirs):
+        a_run(world.database, tenant.manager)
+    forget_the_bells(world)
+    rows(world.database, world.ours.manager, "UPDATE customers SET agents_enabled = false RETURNING id")
+    assert sweep(world)["rung"] == 1
+    rows(world.database, world.ours.manager, "UPDATE customers SET agents_enabled = true RETURNING id")
+    assert sweep(world)["rung"] == 1

@@ -48,15 +48,23 @@ _COPY_STEPS = text("""
     WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
 """)
 _DUE_TENANTS = text("""
-    SELECT DISTINCT q.customer_id
-    FROM tenant_queues q
+    SELECT q.customer_id
+    FROM tenant_queues q JOIN customers c ON c.id = q.customer_id
     WHERE (q.rung_at IS NULL OR q.rung_at <= app_now() - CAST(:patience AS interval))
-      AND EXISTS (
-        SELECT FROM agent_runs r
-        WHERE r.customer_id = q.customer_id
-          AND (r.status = 'pending' AND r.due_at <= app_now()
-               OR r.status = 'running' AND r.lease_expires_at <= app_now())
+      AND (
+        EXISTS (
+            SELECT FROM agent_runs r
+            WHERE r.customer_id = q.customer_id AND r.status = 'running' AND r.lease_expires_at <= app_now()
+        )
+        OR c.agents_enabled AND :enabled
+        AND EXISTS (
+            SELECT FROM agent_runs r
+            WHERE r.customer_id = q.customer_id AND r.status = 'pending' AND r.due_at <= app_now()
+        )
+        AND (SELECT count(*) FROM agent_runs r WHERE r.customer_id = q.customer_id AND r.status = 'running')
+            < coalesce(c.max_concurrent_runs, :limit)
       )
+    ORDER BY q.rung_at NULLS FIRST, q.customer_id
     LIMIT 500
 """)
 
@@ -222,9 +230,10 @@ def ring_again(session: Session, *, limit: int, patience: timedelta) -> bool:
     return bool(session.execute(_RING_AGAIN, {"limit": limit, "patience": patience}).scalar_one())
 
 
-def tenants_with_due_runs(session: Session, *, patience: timedelta) -> list[str]:
-    """For the sweep, as bevyly_system."""
-    return list(session.execute(_DUE_TENANTS, {"patience": patience}).scalars())
+def tenants_with_due_runs(session: Session, *, patience: timedelta, limit: int, enabled: bool) -> list[str]:
+    """Those for whom a ring would do something, the longest unheard first; for the sweep, as bevyly_system."""
+    parameters = {"patience": patience, "limit": limit, "enabled": enabled}
+    return list(session.execute(_DUE_TENANTS, parameters).scalars())
 
 
 def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:
