@@ -182,7 +182,12 @@ def _is_address(text: str) -> bool:
 class Out(BaseModel):
     """What the API shows of something; built with our names, written with camelCase ones, times in UTC."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, validate_by_name=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        frozen=True,
+        validate_by_name=True,
+        defer_build=True,  # at the first use: a cold start builds what its request needs
+    )
 
     @field_validator("*", mode="after")
     @classmethod
