@@ -16,6 +16,7 @@ class Point(StrEnum):
     AFTER_CHECKPOINT = "after_checkpoint"
     BEFORE_END = "before_end"
     AFTER_END = "after_end"
+    BEFORE_EVENT_COUNTS = "before_event_counts"
     BEFORE_APPLY = "before_apply"
     AFTER_APPLY = "after_apply"
     BEFORE_PUBLISH = "before_publish"
@@ -27,6 +28,11 @@ def _go_on(_point: Point) -> None:
 
 
 _hook: Callable[[Point], None] = _go_on
+
+
+def uninstall() -> None:
+    """Nothing happens at the points again."""
+    install(_go_on)
 
 
 def install(hook: Callable[[Point], None]) -> None:

@@ -15,6 +15,7 @@ from chalicelib.domain.access import Actor, engine_for
 from chalicelib.domain.errors import AppError
 from chalicelib.domain.ids import AgentConfigId, CustomerId, EventId
 from chalicelib.domain.runs import DEEPEST, Causation
+from chalicelib.faults import Point, reach
 from chalicelib.services.runs import start
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def _react(work: Work, listener: Any, event: Any, causation: Causation) -> bool:
     if not queries.gather(work.session, scope, listener.id, event.id):
         return False
     waiting = queries.waiting_run(work.session, scope, listener.id)
+    reach(Point.BEFORE_EVENT_COUNTS)
     child = causation.child(listener.id)
     if waiting is not None:
         joined = Causation.of(waiting.causation).joined(child)

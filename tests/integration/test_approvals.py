@@ -197,8 +197,8 @@ def test_an_undone_decision_waits_again_and_can_be_decided_anew(world: World) ->
 
 
 def test_undo_against_effect_has_one_winner(world: World) -> None:
-    """The effect holds the row; the undo that comes meanwhile is refused. Seen red with the applier's row lock
-    left out and the undo's condition on `applied_at` dropped.
+    """The effect holds the row; the undo that comes meanwhile is refused. Seen red with the
+    undo's conditions on `applied_at` and `effective_at` dropped.
     """
     set_undo_window(world.database, world.ours.manager, 1)
     for _ in range(10):
@@ -229,6 +229,7 @@ def test_undo_against_effect_has_one_winner(world: World) -> None:
 
 
 def test_two_appliers_at_once_apply_each_item_once(world: World) -> None:
+    """Seen red with the applier's row lock left out."""
     for _ in range(30):
         approve(world, world.ours.manager, an_item(world.database, world.ours.manager))
     applied = at_once(*[lambda: apply_due(world.database, world.ours.customer_id)] * 4)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from chalicelib.domain.errors import Conflict
 from chalicelib.domain.ids import CustomerId, RunId
@@ -72,10 +73,7 @@ def left_over(world: World) -> int:
 
 @pytest.mark.slow
 def test_a_run_started_as_the_last_one_ends_is_not_forgotten(world: World) -> None:
-    """Forty times: a run is accepted at the moment at which another ends or is claimed.
-
-    Seen red with `ring` that leaves the row unlocked when the bell has rung already.
-    """
+    """Forty times: a run is accepted at the moment at which another ends or is claimed."""
     config = a_config(world.database, world.ours.manager)
     with workers(world, 2) as bell:
         for number in range(40):
@@ -83,6 +81,30 @@ def test_a_run_started_as_the_last_one_ends_is_not_forgotten(world: World) -> No
             if number % 4 == 3:
                 bell.messages.join()
     assert left_over(world) == 0
+
+
+def test_a_claim_that_clears_the_bell_sees_what_it_rang_for(world: World) -> None:
+    """A run is accepted, not yet committed, while the bell rings for something else, and a worker answers.
+
+    Seen red with `ring` leaving the row unlocked when the bell has rung already: the worker saw nothing, cleared
+    the bell, and nobody rang again.
+    """
+    config = a_config(world.database, world.ours.manager)
+    rows(
+        world.database,
+        world.ours.manager,
+        "UPDATE tenant_queues SET rung_at = app_now() RETURNING customer_id",
+    )
+    visited: list[str | None] = []
+    worker = threading.Thread(target=lambda: visited.append(world.visit()))
+    with world.database.enter(world.ours.manager) as work:
+        run = start.start(work, agent_type=None, config_id=config, inputs={})
+        work.flush()
+        work.session.execute(text("SELECT 1"))
+        worker.start()
+        worker.join(1)
+    worker.join()
+    assert visited == [run.id]
 
 
 @pytest.mark.slow

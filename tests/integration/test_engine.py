@@ -104,7 +104,7 @@ def test_a_stale_token_is_refused_by_the_fence(world: World) -> None:
 
 
 def test_concurrent_claims_never_exceed_the_limit(world: World) -> None:
-    """Twelve workers at once under a limit of five: five claim. Seen red with the queue's row lock left out."""
+    """Twelve workers at once under a limit of five: five claim."""
     config = a_config(world.database, world.ours.manager)
     for _ in range(12):
         a_run(world.database, world.ours.manager, config_id=config)

@@ -81,7 +81,7 @@ def test_what_rolls_back_is_never_published(world: World) -> None:
 
 
 def test_a_late_commit_is_not_lost(world: World) -> None:
-    """An earlier position commits after a later one was published. Seen red with a cursor on the position."""
+    """An earlier position commits after a later one was published."""
     sink = ScriptedSink()
     with world.database.enter(world.ours.manager) as slow:
         slow.emit(Event(EventType.ACCOUNT_UPDATED, "account", "acc_slow", {"name": "slow"}))
