@@ -270,6 +270,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("customer_id", "event_id", "sink", name=op.f("event_deliveries_pk")),
     )
     op.create_index(
+        "event_deliveries_aggregate_idx",
+        "event_deliveries",
+        ["customer_id", "aggregate_id", "sink", "position"],
+        unique=False,
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index(
         "event_deliveries_due_idx",
         "event_deliveries",
         ["sink", "position"],

@@ -164,3 +164,12 @@ def test_more_events_than_a_batch_all_go(world: World) -> None:
     sink = ScriptedSink()
     assert drain(world, sink) == 25
     assert max(len(batch) for batch in sink.batches) == 10
+
+
+def test_an_aggregate_that_waits_with_a_long_tail_keeps_nobody_elses_back(world: World) -> None:
+    """Seen red with the relay looking at the oldest 500 deliveries only."""
+    emit(world, "acc_a", *["poison"] * 510)
+    emit(world, "acc_b", "b0")
+    sink = ScriptedSink(refuse={"poison"})
+    drain(world, sink)
+    assert sink.names() == ["b0"]

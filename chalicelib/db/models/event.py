@@ -71,6 +71,14 @@ class EventDelivery(Base):
         ForeignKeyConstraint(["customer_id", "event_id"], ["outbox_events.customer_id", "outbox_events.id"]),
         Index("event_deliveries_due_idx", "sink", "position", postgresql_where=text("status = 'pending'")),
         Index(
+            "event_deliveries_aggregate_idx",
+            "customer_id",
+            "aggregate_id",
+            "sink",
+            "position",
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
             "event_deliveries_parked_idx",
             "customer_id",
             "position",

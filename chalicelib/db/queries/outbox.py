@@ -3,15 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from chalicelib.db.driver import defer
 from chalicelib.domain.ids import TenantScope
-
-LOOK_AHEAD: Final = 500
 
 _TAKE = text("""
     INSERT INTO relay_leases AS l (sink, token, expires_at) VALUES (:sink, :token, app_now() + CAST(:lease AS interval))
@@ -23,18 +21,16 @@ _LET_GO = text(
     "UPDATE relay_leases SET token = NULL, expires_at = NULL WHERE sink = :sink AND token = :token"
 )
 _HEADS = text("""
-    WITH ahead AS (
-        SELECT customer_id, event_id, position, attempts, next_attempt_at,
-               row_number() OVER (PARTITION BY customer_id, aggregate_id ORDER BY position) AS nth
-        FROM (
-            SELECT * FROM event_deliveries WHERE sink = :sink AND status = 'pending' ORDER BY position LIMIT :ahead
-        ) pending
-    )
     SELECT e.id, e.customer_id, e.event_type, e.aggregate_type, e.aggregate_id, e.sequence, e.payload, e.causation,
-           e.created_at, a.attempts
-    FROM ahead a JOIN outbox_events e ON e.customer_id = a.customer_id AND e.id = a.event_id
-    WHERE a.nth = 1 AND a.next_attempt_at <= app_now()
-    ORDER BY a.position
+           e.created_at, d.attempts
+    FROM event_deliveries d JOIN outbox_events e ON e.customer_id = d.customer_id AND e.id = d.event_id
+    WHERE d.sink = :sink AND d.status = 'pending' AND d.next_attempt_at <= app_now()
+      AND d.position = (
+        SELECT min(o.position) FROM event_deliveries o
+        WHERE o.sink = :sink AND o.status = 'pending' AND o.customer_id = d.customer_id
+          AND o.aggregate_id = d.aggregate_id
+      )
+    ORDER BY d.position
     LIMIT :most
 """)
 _MARK = text("""
@@ -67,7 +63,7 @@ def let_go(session: Session, sink: str, token: str) -> None:
 
 def heads(session: Session, sink: str, *, most: int) -> Sequence[Row[Any]]:
     """The oldest undelivered event of each aggregate, where it is due: at most one an aggregate, in order."""
-    return session.execute(_HEADS, {"sink": sink, "ahead": LOOK_AHEAD, "most": most}).all()
+    return session.execute(_HEADS, {"sink": sink, "most": most}).all()
 
 
 def mark(session: Session, sink: str, marks: Sequence[Mapping[str, Any]]) -> None:
