@@ -1,7 +1,7 @@
 """Agent configurations: create, change, put away."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -17,6 +17,8 @@ from chalicelib.domain.ids import AgentConfigId, new_agent_config_id
 from chalicelib.domain.schedules import check_zone
 from chalicelib.services.runs.start import check_config
 from chalicelib.services.schedules import plan
+
+MOST_CANCELLED_AT_ONCE: Final = 500
 
 
 def create(
@@ -102,8 +104,12 @@ def delete(work: Work, config_id: AgentConfigId, *, version: int) -> None:
 
 
 def _cancel_waiting(work: Work, saved: AgentConfig) -> None:
-    sinks = work.settings.event_sinks
-    work.emitted |= runs.cancel_pending_of(work.session, saved.id, work.actor.user_id, sinks=sinks) > 0
+    """End the runs that wait: at once as many as a request has time for, the others as workers come by."""
+    most, sinks = MOST_CANCELLED_AT_ONCE, work.settings.event_sinks
+    ended = runs.cancel_pending_of(work.session, saved.id, work.actor.user_id, most=most, sinks=sinks)
+    work.emitted |= ended > 0
+    if ended == most:
+        work.ring()
 
 
 def _stale(before: AgentConfig) -> Conflict:

@@ -422,8 +422,9 @@ BEGIN
 END
 $$;
 
--- Ends what waits for an agent that was disabled or put away. Returns how many runs that were.
-CREATE FUNCTION cancel_pending_of(p_config text, p_user text, p_sinks text[]) RETURNS int LANGUAGE plpgsql AS $$
+-- Ends what waits for an agent that was disabled or put away, `p_most` runs at most; claims end the others.
+-- Returns how many runs that were.
+CREATE FUNCTION cancel_pending_of(p_config text, p_user text, p_most int, p_sinks text[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_customer text := current_customer();
     v_count int := 0;
@@ -433,7 +434,7 @@ BEGIN
     FOR v_run IN
         SELECT a.id FROM agent_runs a
         WHERE a.customer_id = v_customer AND a.agent_config_id = p_config AND a.status = 'pending'
-        ORDER BY a.id FOR UPDATE
+        ORDER BY a.id LIMIT p_most FOR UPDATE
     LOOP
         UPDATE agent_runs a SET cancel_requested_at = app_now(), cancel_requested_by = p_user
         WHERE a.customer_id = v_customer AND a.id = v_run;

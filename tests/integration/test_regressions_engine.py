@@ -15,6 +15,7 @@ from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
+from chalicelib.services import agents
 from chalicelib.services.outbox import Relay
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
@@ -227,3 +228,25 @@ def test_the_sweep_rings_only_where_that_does_something(world: World) -> None:
     assert sweep(world)["rung"] == 1
     rows(world.database, world.ours.manager, "UPDATE customers SET agents_enabled = true RETURNING id")
     assert sweep(world)["rung"] == 1
+
+
+def test_an_agent_that_many_runs_wait_for_can_be_disabled(world: World) -> None:
+    """Ending ten thousand in the request took as long as a statement may; workers end what is beyond a few hundred."""
+    config = a_config(world.database, world.ours.manager)
+    a_run(world.database, world.ours.manager, config_id=config)
+    rows(
+        world.database,
+        world.ours.manager,
+        "INSERT INTO agent_runs (id, customer_id, agent_config_id, agent_type, trigger, input, config, agent_version,"
+        " approval_expiry_hours) SELECT new_id('run'), customer_id, agent_config_id, agent_type, trigger, input,"
+        " config, agent_version, approval_expiry_hours FROM agent_runs, generate_series(1, 549) RETURNING id",
+    )
+    world.visit()
+    world.signals.rings.clear()
+    with world.database.enter(world.ours.manager) as work:
+        agents.change(work, config, version=1, changes={"enabled": False})
+    waiting = "SELECT id FROM agent_runs WHERE status = 'pending'"
+    assert len(rows(world.database, world.ours.manager, waiting)) == 49
+    assert len(world.signals.rings) <= 1
+    world.visit()
+    assert rows(world.database, world.ours.manager, waiting) == []

@@ -39,7 +39,7 @@ _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
 _RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
-_CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :sinks)")
+_CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
 _COPY_STEPS = text("""
     INSERT INTO agent_run_steps
         (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
@@ -220,9 +220,11 @@ def cancel(
     ).one_or_none()
 
 
-def cancel_pending_of(session: Session, config_id: str, user_id: str | None, *, sinks: Sequence[str]) -> int:
-    """End what waits for this configuration; how many runs that were."""
-    parameters = {"config": config_id, "user": user_id, "sinks": list(sinks)}
+def cancel_pending_of(
+    session: Session, config_id: str, user_id: str | None, *, most: int, sinks: Sequence[str]
+) -> int:
+    """End what waits for this configuration; how many runs that were, `most` at most."""
+    parameters = {"config": config_id, "user": user_id, "most": most, "sinks": list(sinks)}
     return int(session.execute(_CANCEL_PENDING_OF, parameters).scalar_one())
 
 
