@@ -1,0 +1,33 @@
+"""`python -m bench [NAME …]`: run the benchmarks, or those named; each prints one JSON line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from bench import api_list, import_app
+from bench.measuring import Report
+
+BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
+    {
+        "import_app": import_app.measure,
+        "api_list": api_list.measure,
+    }
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"There is no benchmark {', '.join(unknown)}. There are {', '.join(BENCHMARKS)}.")
+    for name in names:
+        print(BENCHMARKS[name]().line(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
