@@ -683,6 +683,9 @@ def upgrade() -> None:
     )
     op.create_index("approval_items_customer_idx", "approval_items", ["customer_id", "id"], unique=False)
     op.create_index(
+        "approval_items_dedupe_idx", "approval_items", ["customer_id", "dedupe_key"], unique=False
+    )
+    op.create_index(
         "approval_items_due_idx",
         "approval_items",
         ["customer_id", "effective_at"],
@@ -708,9 +711,15 @@ def upgrade() -> None:
     op.create_index(
         "approval_items_priority_idx",
         "approval_items",
-        ["customer_id", sa.literal_column("priority_rank DESC"), "created_at", "id"],
+        ["customer_id", "status", sa.literal_column("priority_rank DESC"), "created_at", "id"],
         unique=False,
-        postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index(
+        "approval_items_reviewed_idx",
+        "approval_items",
+        ["customer_id", "reviewed_at"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('approved', 'edited')"),
     )
     op.create_index("approval_items_run_idx", "approval_items", ["customer_id", "agent_run_id"], unique=False)
     op.create_index(

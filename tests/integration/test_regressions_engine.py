@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from chalicelib.db.queries import approvals
 from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
+from chalicelib.domain.approvals import Decision
 from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
@@ -16,12 +18,16 @@ from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
 from chalicelib.services import agents
+from chalicelib.services.approvals.decide import Verdict, decide_one
+from chalicelib.services.approvals.effects import apply_due
+from chalicelib.services.crm import Reader
 from chalicelib.services.outbox import Relay
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.sweep import Sweep
-from tests.builders import a_config, a_run, rows, wait_until_somebody_waits
-from tests.conftest import World
+from local.postgres import Postgres
+from tests.builders import a_config, a_run, an_item, rows, wait_until_somebody_waits
+from tests.conftest import World, a_tenant
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 
 
@@ -250,3 +256,76 @@ def test_an_agent_that_many_runs_wait_for_can_be_disabled(world: World) -> None:
     assert len(world.signals.rings) <= 1
     world.visit()
     assert rows(world.database, world.ours.manager, waiting) == []
+
+
+def test_times_and_keys_are_found_by_their_index(
+    world: World, postgres: Postgres, database_name: str
+) -> None:
+    """Beside a policy the planner takes COALESCE for leaky, so that no index on a time was used; and a lead's key
+    was looked for in all of a tenant's items.
+    """
+    rows(
+        world.database,
+        world.ours.manager,
+        "INSERT INTO approval_items (id, customer_id, agent_type, item_type, title, content, dedupe_key, content_hash,"
+        " expires_at, status, reviewed_by, reviewed_at, effective_at)"
+        " SELECT new_id('apr'), :c, 'lead_source', 'lead_import', 'T', '{}', 'lead:' || n, 'h',"
+        " app_now() + interval '1 day', CASE mod(n, 2) WHEN 0 THEN 'pending' ELSE 'approved' END, :u, app_now(),"
+        " app_now() + interval '1 day' FROM generate_series(1, 4000) n RETURNING id",
+        c=world.ours.customer_id,
+        u=world.ours.manager.user_id,
+    )
+    postgres.execute("ANALYZE approval_items", database=database_name)
+    wanted = {
+        "approval_items_expiry_idx": "expires_at <= app_now() AND status = 'pending'",
+        "approval_items_due_idx": "effective_at <= app_now() AND status = 'approved' AND applied_at IS NULL",
+        "approval_items_dedupe_idx": "dedupe_key = ANY('{lead:1,lead:2}') AND status <> 'expired'",
+    }
+    for index, condition in wanted.items():
+        with world.database.enter(world.ours.manager) as work:
+            plan = work.session.scalars(
+                text(
+                    f"EXPLAIN SELECT id FROM approval_items WHERE customer_id = :c AND {condition}"  # noqa: S608
+                    " ORDER BY effective_at LIMIT 100"
+                ),
+                {"c": world.ours.customer_id},
+            ).all()
+        assert any(index in line for line in plan), plan
+        assert any("Index Cond" in line and condition.split()[0] in line for line in plan), plan
+
+
+def test_the_sweep_finds_whose_items_are_due(world: World) -> None:
+    """Ours has expired, theirs takes effect, a third tenant's waits."""
+    third = a_tenant(world.database, "Third")
+    for tenant in (world.ours, world.theirs, third):
+        item_id = an_item(world.database, tenant.manager)
+        if tenant is world.theirs:
+            with world.database.enter(tenant.manager) as work:
+                decide_one(work, Verdict(item_id, 1), Decision.APPROVE)
+    rows(world.database, world.ours.manager, "UPDATE approval_items SET expires_at = app_now() RETURNING id")
+    with world.database.system() as session:
+        assert set(approvals.tenants_with_work(session)) == {
+            world.ours.customer_id,
+            world.theirs.customer_id,
+        }
+    figures = sweep(world)
+    assert (figures["applied"], figures["expired"]) == (1, 1)
+
+
+def test_known_domains_are_accounts_and_leads_that_wait_or_were_decided(world: World) -> None:
+    for domain in ("account", "waits", "rejected", "expired"):
+        item_id = an_item(world.database, world.ours.manager, domain=f"{domain}.example")
+        if domain in ("account", "rejected"):
+            verdict = Decision.APPROVE if domain == "account" else Decision.REJECT
+            with world.database.enter(world.ours.manager) as work:
+                decide_one(work, Verdict(item_id, 1), verdict)
+    rows(
+        world.database,
+        world.ours.manager,
+        "UPDATE approval_items SET status = 'expired' WHERE dedupe_key = 'lead:expired.example' RETURNING id",
+    )
+    apply_due(world.database, world.ours.customer_id)
+    asked = [f"{name}.example" for name in ("account", "waits", "rejected", "expired", "new")]
+    with world.database.enter(world.ours.manager) as work:
+        known = Reader(work).known_domains(asked)
+    assert known == ["account.example", "rejected.example", "waits.example"]

@@ -100,13 +100,20 @@ class ApprovalItem(Base):
         Index(
             "approval_items_priority_idx",
             "customer_id",
+            "status",
             text("priority_rank DESC"),
             "created_at",
             "id",
-            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
+            "approval_items_reviewed_idx",
+            "customer_id",
+            "reviewed_at",
+            postgresql_where=text("status IN ('approved', 'edited')"),
         ),
         Index("approval_items_created_at_idx", "customer_id", "created_at", "id"),
         Index("approval_items_run_idx", "customer_id", "agent_run_id"),
+        Index("approval_items_dedupe_idx", "customer_id", "dedupe_key"),
         Index(
             "approval_items_open_key",
             "customer_id",

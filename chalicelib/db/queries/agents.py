@@ -21,10 +21,10 @@ _STATS = text("""
                count(*) FILTER (WHERE status = 'running') AS running, max(created_at) AS last_run_at
         FROM agent_runs a WHERE a.customer_id = :scope AND a.agent_config_id = c.id
     ) r ON true
-    LEFT JOIN LATERAL (
-        SELECT count(*) AS pending FROM approval_items i
-        WHERE i.customer_id = :scope AND i.status = 'pending' AND i.agent_config_id = c.id
-    ) p ON true
+    LEFT JOIN (
+        SELECT agent_config_id, count(*) AS pending FROM approval_items i
+        WHERE i.customer_id = :scope AND i.status = 'pending' GROUP BY agent_config_id
+    ) p ON p.agent_config_id = c.id
     WHERE c.customer_id = :scope AND c.deleted_at IS NULL
     ORDER BY c.id
 """)

@@ -129,9 +129,17 @@ _EXPIRE = text("""
     RETURNING id, item_type, agent_type, causation
 """)
 _TENANTS_WITH_WORK = text("""
-    SELECT DISTINCT customer_id FROM approval_items
-    WHERE status IN ('approved', 'edited', 'rejected') AND applied_at IS NULL AND effective_at <= app_now()
-       OR status = 'pending' AND expires_at <= app_now()
+    SELECT c.id
+    FROM customers c CROSS JOIN LATERAL (
+        (SELECT FROM approval_items i
+         WHERE i.customer_id = c.id AND i.status IN ('approved', 'edited', 'rejected') AND i.applied_at IS NULL
+           AND i.effective_at <= app_now() ORDER BY i.effective_at LIMIT 1)
+        UNION ALL
+        (SELECT FROM approval_items i
+         WHERE i.customer_id = c.id AND i.status = 'pending' AND i.expires_at <= app_now()
+         ORDER BY i.expires_at LIMIT 1)
+        LIMIT 1
+    ) due
     LIMIT 500
 """)
 _STATS = text("""

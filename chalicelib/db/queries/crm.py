@@ -12,14 +12,12 @@ from chalicelib.db.pages import one
 from chalicelib.domain.ids import TenantScope
 
 _KNOWN_DOMAINS = text("""
-    SELECT d.domain FROM unnest(CAST(:domains AS text[])) AS d(domain)
-    WHERE EXISTS (SELECT FROM accounts a WHERE a.customer_id = :scope AND a.domain = d.domain)
-       OR EXISTS (
-            SELECT FROM approval_items i
-            WHERE i.customer_id = :scope AND i.dedupe_key = 'lead:' || d.domain
-              AND i.status IN ('pending', 'approved', 'edited', 'rejected')
-       )
-    ORDER BY d.domain
+    SELECT a.domain FROM accounts a WHERE a.customer_id = :scope AND a.domain = ANY(:domains)
+    UNION
+    SELECT substr(i.dedupe_key, length('lead:') + 1) FROM approval_items i
+    WHERE i.customer_id = :scope AND i.dedupe_key = ANY(:keys)
+      AND i.status IN ('pending', 'approved', 'edited', 'rejected')
+    ORDER BY 1
 """)
 _ACCOUNT_COLUMNS = """
     a.id AS account_id, a.name AS account_name, a.domain, a.industry, a.employee_count, a.country, a.description,
@@ -83,7 +81,9 @@ _READY_EMAILS = text("""
 
 def known_domains(session: Session, scope: TenantScope, domains: Sequence[str]) -> list[str]:
     """Those that are an account, wait as a lead, or were rejected once."""
-    return list(session.execute(_KNOWN_DOMAINS, {"scope": scope, "domains": list(domains)}).scalars())
+    keys = [f"lead:{domain}" for domain in domains]
+    parameters = {"scope": scope, "domains": list(domains), "keys": keys}
+    return list(session.execute(_KNOWN_DOMAINS, parameters).scalars())
 
 
 def contacts(session: Session, scope: TenantScope, ids: Sequence[str]) -> Sequence[Row[Any]]:
