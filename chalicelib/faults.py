@@ -17,6 +17,7 @@ class Point(StrEnum):
     BEFORE_END = "before_end"
     AFTER_END = "after_end"
     BEFORE_EVENT_COUNTS = "before_event_counts"
+    BEFORE_SLOT_COUNTS = "before_slot_counts"
     BEFORE_APPLY = "before_apply"
     AFTER_APPLY = "after_apply"
     BEFORE_PUBLISH = "before_publish"

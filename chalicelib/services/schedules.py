@@ -17,6 +17,7 @@ from chalicelib.domain.errors import AppError
 from chalicelib.domain.ids import AgentConfigId, CustomerId
 from chalicelib.domain.runs import Trigger
 from chalicelib.domain.schedules import Outcome, check, due_slots, following
+from chalicelib.faults import Point, reach
 from chalicelib.services.runs import start
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Scheduler:
             saved = queries.hold(work.session, work.actor.scope, config_id)
             if saved is None or saved.schedule is None or saved.next_due_at is None:
                 return False
+            reach(Point.BEFORE_SLOT_COUNTS)
             return _fire(work, saved, saved.schedule, saved.next_due_at)
 
 

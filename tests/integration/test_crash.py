@@ -1,7 +1,6 @@
 """Kill -9 at every named point: what was recorded is never done again, and everything ends.
 
-Seen red with results written after the next calls were made, with the fence left out, and with the
-effect's event in a transaction of its own.
+Seen red with the record not read when a run is resumed.
 """
 
 import json

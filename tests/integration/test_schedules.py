@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from chalicelib import faults
 from chalicelib.domain.errors import Invalid
 from chalicelib.domain.ids import AgentConfigId
 from chalicelib.domain.schedules import following
+from chalicelib.faults import Point
 from chalicelib.services import agents
 from chalicelib.services.schedules import Scheduler
 from tests.builders import a_config, rows
@@ -117,16 +119,37 @@ def test_a_switched_off_scheduler_starts_nothing_and_loses_nothing(world: World,
     assert len(fires(world)) == 1
 
 
+def test_two_ticks_at_one_slot_start_one_run(world: World, clock: Hands) -> None:
+    """The second tick comes while the first has the slot in its hands.
+
+    Four things guard a slot, each alone enough: its row is held, `next_due_at` is compared, the slot is a key,
+    and a run that is active lets no other start.
+    """
+    a_config(world.database, world.ours.manager, schedule="0 * * * *", time_zone="UTC")
+    clock.moment = START + timedelta(hours=1)
+    second = threading.Thread(target=Scheduler(world.database).tick)
+
+    def tick_meanwhile(point: Point) -> None:
+        if point is Point.BEFORE_SLOT_COUNTS and second.ident is None:
+            second.start()
+            second.join(1)
+
+    faults.install(tick_meanwhile)
+    try:
+        Scheduler(world.database).tick()
+    finally:
+        faults.uninstall()
+    second.join()
+    assert len(runs(world)) == len(fires(world)) == 1
+
+
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Sydney"])
 @pytest.mark.parametrize("expression", ["30 2 * * *", "0 */6 * * *", "15,45 1-3 * * *"])
 @pytest.mark.parametrize("begin", [datetime(2026, 3, 6, tzinfo=UTC), datetime(2026, 10, 23, tzinfo=UTC)])
 def test_every_slot_is_told_once_however_the_ticks_come(
     world: World, clock: Hands, zone: str, expression: str, begin: datetime
 ) -> None:
-    """Ticks delivered three times, two at once, with downtime, over daylight saving changes.
-
-    Seen red with `next_due_at` set without the comparison, and with the row not held.
-    """
+    """Ticks delivered three times, two at once, with downtime, over daylight saving changes."""
     chance = random.Random(f"{zone}{expression}{begin}")
     clock.moment = begin
     a_config(world.database, world.ours.manager, schedule=expression, time_zone=zone)
@@ -149,7 +172,7 @@ def test_every_slot_is_told_once_however_the_ticks_come(
     told = fires(world)
     assert [fire.slot_at for fire in told] == expected
     started = [fire for fire in told if fire.outcome == "started"]
-    assert {run.slot_at for run in runs(world)} == {fire.slot_at for fire in started}
+    assert [run.slot_at for run in runs(world)] == [fire.slot_at for fire in started]
     by_run = {run.id: run.slots_covered for run in runs(world)}
     for fire in started:
         stood_for = sum(other.run_id == fire.run_id for other in told)
