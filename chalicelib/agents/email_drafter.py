@@ -1,6 +1,7 @@
 """Drafts a cold e-mail to each of some contacts, from facts only, for a person to review."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final
@@ -33,6 +34,10 @@ BUZZWORDS: Final = re.compile(
     r"paradigm|disrupt\w*|unlock\w*|seamless\w*|supercharge\w*|next.?gen\w*)\b",
     re.IGNORECASE,
 )
+LINK: Final = re.compile(
+    r"\w://|\bwww\.|\bmailto:|\b(?:href|src)\s*=|\w@\w|\b(?:[\w-]{1,63}\.)+[a-z]{2,24}\b", re.IGNORECASE
+)
+"""Anything that a mail program makes a link of: also a bare `example.com`, and an address to write to."""
 
 INSTRUCTIONS: Final = f"""\
 You are a sales development representative drafting a cold outreach e-mail.
@@ -182,11 +187,17 @@ def rule_breaks(subject: str, body: str, first_name: str) -> list[dict[str, str]
         flags.append({"code": "not_addressed", "message": f"The text does not name {first_name}."})
     if "?" not in body:
         flags.append({"code": "no_question", "message": "It does not end in a question."})
-    if re.search(r"https?://|www\.", body, re.IGNORECASE):
-        flags.append({"code": "link", "message": "It contains a link. Check where it leads."})
+    if LINK.search(_as_mail_programs_read(f"{subject} {body}")):
+        flags.append({"code": "link", "message": "It contains a link or an address. Check where it leads."})
     if re.search(r"\[[^\]]+\]|\{\{?[^}]+\}?\}", body):
         flags.append({"code": "placeholder", "message": "It contains a placeholder that was not filled in."})
     return flags
+
+
+def _as_mail_programs_read(text: str) -> str:
+    """With plain letters and dots for their look-alikes, and nothing invisible."""
+    plain = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
+    return "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
 
 
 AGENT = Agent(
