@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
@@ -244,7 +245,7 @@ def change_agent(work: Work, config_id: AgentConfigId, body: AgentChange) -> Age
     said = body.model_dump(exclude_unset=True, exclude={"version"})
     for name, value in said.items():
         if value is None and name not in _NULLABLE:
-            raise Invalid("This cannot be empty.", pointer=f"/{name}")
+            raise Invalid("This cannot be empty.", pointer=f"/{to_camel(name)}")
     return AgentOut.of(agents.change(work, config_id, version=body.version, changes=said))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from chalicelib.api.agents import AgentChange, change_agent
 from chalicelib.db.queries import approvals
 from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.approvals import Decision
 from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
-from chalicelib.domain.errors import ProviderBusy
+from chalicelib.domain.errors import Conflict, Invalid, ProviderBusy
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
@@ -329,3 +330,33 @@ def test_known_domains_are_accounts_and_leads_that_wait_or_were_decided(world: W
     with world.database.enter(world.ours.manager) as work:
         known = Reader(work).known_domains(asked)
     assert known == ["account.example", "rejected.example", "waits.example"]
+
+
+def test_a_disabled_agents_run_is_not_accepted_again(world: World) -> None:
+    """It was accepted, and cancelled by the next claim without a word."""
+    config = a_config(world.database, world.ours.manager)
+    run_id = a_run(world.database, world.ours.manager, config_id=config)
+    world.settle()
+    with world.database.enter(world.ours.manager) as work:
+        agents.change(work, config, version=1, changes={"enabled": False})
+    with pytest.raises(Conflict, match="disabled"), world.database.enter(world.ours.manager) as work:
+        start.replay(work, run_id, from_checkpoints=False)
+
+
+def test_a_run_done_again_does_not_bring_an_old_rule_back(world: World) -> None:
+    """Its items were approved by the rule of then, though the agent's items need a person now."""
+    config = a_config(world.database, world.ours.manager, approval_required=False)
+    run_id = a_run(world.database, world.ours.manager, config_id=config)
+    world.settle()
+    with world.database.enter(world.ours.manager) as work:
+        agents.change(work, config, version=1, changes={"approval_required": True})
+    with world.database.enter(world.ours.manager) as work:
+        assert start.replay(work, run_id, from_checkpoints=False).approval_required
+
+
+def test_what_cannot_be_empty_is_pointed_at_by_the_clients_name_for_it(world: World) -> None:
+    config = a_config(world.database, world.ours.manager)
+    body = AgentChange.model_validate_json('{"version": 1, "approvalRequired": null}')
+    with pytest.raises(Invalid) as refused, world.database.enter(world.ours.manager) as work:
+        change_agent(work, config, body)
+    assert refused.value.pointer == "/approvalRequired"

@@ -56,7 +56,7 @@ def start(
         raise Invalid(f"This agent is a {saved.agent_type}, not a {agent_type}.", pointer="/agentType")
     agent = registry.find(saved.agent_type if saved else agent_type or "")
     if saved is not None and not saved.enabled:
-        raise Conflict("Agent is disabled. Enable it first.", code="agent_disabled")
+        raise _disabled()
     if not settings.agents_enabled:
         raise Unavailable("Agents are switched off on this installation.", code="agents_switched_off")
     config = check_config(agent, saved.config if saved else {})
@@ -118,10 +118,18 @@ def cancel(work: Work, run_id: RunId) -> RunStatus:
 
 
 def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
-    """A new run with an old one's config and input; optionally it starts from what that one had recorded."""
+    """A new run with an old one's config and input; optionally it starts from what that one had recorded.
+
+    What it proposes needs approval if that was or is now the agent's rule. Raises Conflict for a run that is not
+    over and for a disabled agent, NotFound for a run or an agent that is gone.
+    """
     old = queries.get(work.session, work.actor.scope, run_id)
     if RunStatus(old.status) not in FINAL:
         raise Conflict("This run is not over yet. Wait for it, or cancel it first.", code="run_not_over")
+    config_id = old.agent_config_id
+    saved = configs.get(work.session, work.actor.scope, config_id) if config_id else None
+    if saved is not None and not saved.enabled:
+        raise _disabled()
     if not work.settings.agents_enabled:
         raise Unavailable("Agents are switched off on this installation.", code="agents_switched_off")
     agent = registry.find(old.agent_type)
@@ -133,7 +141,7 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
         trigger=Trigger.MANUAL,
         agent_config_id=old.agent_config_id,
         config_version=old.config_version,
-        approval_required=old.approval_required,
+        approval_required=old.approval_required or (saved is not None and saved.approval_required),
         approval_expiry_hours=old.approval_expiry_hours,
         owner_id=old.owner_id,
         causation=old.causation,
@@ -147,6 +155,10 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
         queries.copy_steps(work.session, work.actor.scope, source=old.id, target=run.id)
     _announce(work, run)
     return run
+
+
+def _disabled() -> Conflict:
+    return Conflict("Agent is disabled. Enable it first.", code="agent_disabled")
 
 
 def _announce(work: Work, run: AgentRun) -> None:
