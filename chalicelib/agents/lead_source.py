@@ -147,7 +147,7 @@ def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Propos
             city=_line(company.city, 100),
             country=_line(company.country, 100),
             description=company.description[:2000] if company.description else None,
-            technologies=[line for name in company.technologies[:100] if (line := _line(name, 255))],
+            technologies=[line for name in company.technologies[:100] if (line := _line(name, 100))],
             linkedin_url=company.linkedin_url,
         ),
         title=f"Import {company.name}"[:255],

@@ -65,7 +65,7 @@ class Work:
 
     def emit(self, event: Event) -> None:
         """Publish with this transaction, or not at all. Raises ValueError for an event over LARGEST."""
-        if len(json.dumps(event.payload)) > LARGEST:
+        if len(json.dumps(event.payload, ensure_ascii=False).encode()) > LARGEST:
             raise ValueError(f"{event.type} is larger than an event may be")
         self.events.append(event)
 

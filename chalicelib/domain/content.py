@@ -1,4 +1,7 @@
-"""What an approval item of each type contains: checked at birth and again when a reviewer edits it."""
+"""What an approval item of each type contains: checked at birth and again when a reviewer edits it.
+
+At its longest, in any script, it fits the event that tells of its approval.
+"""
 
 import re
 import unicodedata
@@ -58,7 +61,7 @@ class LeadImport(Content):
     city: Annotated[str, StringConstraints(max_length=100), AfterValidator(_one_line)] | None = None
     country: Annotated[str, StringConstraints(max_length=100), AfterValidator(_one_line)] | None = None
     description: Annotated[str, StringConstraints(max_length=2000)] | None = None
-    technologies: Annotated[list[Line], Field(max_length=100)] = []
+    technologies: Annotated[list[Annotated[Line, Field(max_length=100)]], Field(max_length=100)] = []
     linkedin_url: Link | None = None
 
 

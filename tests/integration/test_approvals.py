@@ -12,7 +12,7 @@ from chalicelib.agents.base import Proposal
 from chalicelib.db.work import Database
 from chalicelib.domain.access import Actor, Role, engine_for
 from chalicelib.domain.approvals import Decision, content_hash
-from chalicelib.domain.content import LeadImport
+from chalicelib.domain.content import LeadImport, dump
 from chalicelib.domain.errors import AppError, Conflict, Invalid, NotFound, NotPermitted
 from chalicelib.domain.ids import ApprovalItemId, RunId, new_id
 from chalicelib.services.approvals.decide import Verdict, decide, decide_one, revert
@@ -397,3 +397,24 @@ def test_a_proposal_beside_a_decision_gives_way_to_it(world: World) -> None:
     ((newer,),) = outcomes
     assert (newer.item_id, newer.skipped) == (None, f"It was approved a moment ago ({older.item_id}).")
     assert item(world, older.item_id).status == "approved"
+
+
+def test_the_longest_lead_in_any_script_takes_effect(world: World) -> None:
+    """Its event was measured with every letter beyond ASCII as six, and refused; the item came back to a person,
+    who could do nothing about it.
+    """
+    widest = "\N{GRINNING FACE}"
+    lead = LeadImport(
+        name=widest * 255,
+        domain="wide.example",
+        industry=widest * 100,
+        city=widest * 100,
+        country=widest * 100,
+        description=widest * 2000,
+        technologies=[f"{number:03}{widest * 97}" for number in range(100)],
+        linkedin_url=f"https://{'l' * 490}",
+    )
+    item_id = an_item(world.database, world.ours.manager)
+    approve(world, world.ours.manager, item_id, edited=dump(lead))
+    apply_due(world.database, world.ours.customer_id)
+    assert item(world, item_id).applied_at is not None
