@@ -125,7 +125,6 @@ def _seed(postgres: Postgres) -> None:
         connection.execute(
             text("INSERT INTO customers (id, name) VALUES (:id, 'A customer')"), {"id": customer}
         )
-        connection.execute(text("INSERT INTO tenant_queues (customer_id) VALUES (:id)"), {"id": customer})
         connection.execute(
             text(
                 "INSERT INTO users (id, customer_id, issuer, subject, email, name, role, status)"

@@ -54,7 +54,6 @@ _CUSTOMER = text(
     "INSERT INTO customers (id, name, plan, time_zone, undo_window_seconds)"
     " VALUES (:id, :name, :plan, :time_zone, :undo) ON CONFLICT DO NOTHING"
 )
-_QUEUE = text("INSERT INTO tenant_queues (customer_id) VALUES (:id) ON CONFLICT DO NOTHING")
 _USER = text(
     "INSERT INTO users (id, customer_id, email, name, role, status)"
     " VALUES (:id, :customer, :email, :name, :role, 'active') ON CONFLICT DO NOTHING"
@@ -112,7 +111,6 @@ def _people(connection: Connection, issuer: str, subjects: Mapping[str, str]) ->
     for tenant in TENANTS:
         given = {"plan": tenant.plan, "time_zone": tenant.time_zone, "undo": tenant.undo_window_seconds}
         connection.execute(_CUSTOMER, {"id": tenant.id, "name": tenant.name, **given})
-        connection.execute(_QUEUE, {"id": tenant.id})
     for person in PEOPLE:
         who = {"id": person.id, "customer": person.tenant.id}
         about = {"email": person.email, "name": person.name, "role": person.role.value}

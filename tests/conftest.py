@@ -139,7 +139,6 @@ def a_tenant(database: Database, name: str, *, undo_window_seconds: int = 0) -> 
             text("INSERT INTO customers (id, name, undo_window_seconds) VALUES (:id, :name, :window)"),
             {"id": customer_id, "name": name, "window": undo_window_seconds},
         )
-        session.execute(text("INSERT INTO tenant_queues (customer_id) VALUES (:id)"), {"id": customer_id})
         for actor in people.values():
             session.execute(
                 text(

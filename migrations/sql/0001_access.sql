@@ -61,6 +61,15 @@ GRANT UPDATE (status, attempts, next_attempt_at, error, delivered_at) ON event_d
 GRANT SELECT, INSERT, UPDATE ON relay_leases TO bevyly_system;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sign_in_attempts TO bevyly_system;
 
+-- A customer has a queue from the first moment, whoever creates it.
+CREATE FUNCTION give_a_queue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tenant_queues (customer_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER give_a_queue AFTER INSERT ON customers FOR EACH ROW EXECUTE FUNCTION give_a_queue();
+
 -- The functions that see across tenants belong to bevyly_system and are called by bevyly_app.
 GRANT CREATE ON SCHEMA public TO bevyly_system;
 ALTER FUNCTION enter(text, text, text) OWNER TO bevyly_system;

@@ -58,7 +58,11 @@ def settings(aws: str) -> Settings:
         "EVENT_BUS": f"bus-{number}",
     }
     queues = Queues(
-        runs=f"runs-{number}", runs_dead="dead", relay=f"relay-{number}", effects=f"effects-{number}"
+        runs=f"runs-{number}",
+        runs_dead="dead",
+        relay=f"relay-{number}",
+        effects=f"effects-{number}",
+        events=f"events-{number}",
     )
     given = replace(Settings.from_environ(environ), queues=queues)
     for queue in (queues.runs, queues.relay, queues.effects):

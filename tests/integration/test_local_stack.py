@@ -28,7 +28,7 @@ from local.processes import Program, StackError
 from local.settings import clean, for_the_app
 from local.stack import Stack
 
-QUEUES = QueueNames("bevyly-runs", "bevyly-runs-dead", "bevyly-relay", "bevyly-effects")
+QUEUES = QueueNames("bevyly-runs", "bevyly-runs-dead", "bevyly-relay", "bevyly-effects", "bevyly-events")
 
 
 def until(true: Callable[[], object], seconds: float = 10) -> None:
