@@ -62,7 +62,7 @@ def queues_in_app() -> dict[str, str]:
 
 
 def test_every_queue_of_app_py_is_one_that_settings_name_and_each_has_its_reader() -> None:
-    """Seen red with a queue's name written out in app.py, and with the dead letters' reader left out."""
+    """Seen red with another queue's name written out in app.py."""
     listening = queues_in_app()
     assert len(listening) == len(set(listening.values())), "two functions read one queue"
     assert set(listening.values()) == set(dataclasses.asdict(Queues.from_environ({})).values())
@@ -79,7 +79,7 @@ def test_the_queues_names_come_from_the_environment_and_differ() -> None:
 
 
 def test_the_migrations_have_one_head() -> None:
-    """Seen red with a second revision on top of the first but one."""
+    """Seen red with a second revision on top of the first."""
     script = ScriptDirectory.from_config(runner.config("postgresql+pg8000://nobody@127.0.0.1/nothing"))
     assert len(script.get_heads()) == 1
     assert len(script.get_bases()) == 1
@@ -107,7 +107,7 @@ def test_the_status_table_names_no_class_twice_or_from_elsewhere() -> None:
 
 
 def test_the_tree_drawn_in_the_errors_docstring_is_the_classes() -> None:
-    """Names, places and statuses. Seen red with Conflict drawn as 410, and with a class drawn under another."""
+    """Names, places and statuses. Seen red with Conflict drawn as 410."""
     ancestors: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
         match = re.match(r"([│ ]*)[├└]─ (\w+)(?: +(\d{3}))?", line)
@@ -189,13 +189,14 @@ def imported_by(statement: str) -> set[str]:
 
 
 def test_importing_the_app_loads_no_provider_no_aws_and_nothing_of_this_machine() -> None:
-    """Seen red with `import boto3` at the top of integrations/aws/session.py and of bootstrap.py."""
+    """Seen red with `import boto3` at the top of bootstrap.py."""
     loaded = imported_by("import app")
     assert "chalicelib.workers.runs" in loaded
     assert [name for name in SLOW_TO_IMPORT if name in loaded] == []
 
 
 def test_no_module_of_the_product_loads_a_provider_or_aws_when_imported() -> None:
+    """Seen red with `import openai` at the top of an agent."""
     names: list[Any] = [found.name for found in pkgutil.walk_packages(chalicelib.__path__, "chalicelib.")]
     assert len(names) > 50
     loaded = imported_by(

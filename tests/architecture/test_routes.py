@@ -47,7 +47,7 @@ def drawn() -> dict[tuple[str, str], str]:
 
 
 def test_the_grants_are_the_designs() -> None:
-    """Seen red with CRM_WRITE given to the sales representatives, and with OWN_ONLY empty."""
+    """Seen red with CRM_WRITE given to the sales representatives."""
     granted = {
         (permission.value, role.value): "own items"
         if permission in OWN_ONLY.get(role, frozenset())

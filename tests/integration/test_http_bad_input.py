@@ -63,6 +63,11 @@ def refusal(
     return said.status_code, error_of(said).get("details", {}).get("pointer")
 
 
+def required(declared: Route, field: str) -> bool:
+    schema = declared.body.model_json_schema(by_alias=True) if declared.body else {}
+    return field in schema.get("required", ())
+
+
 def nested(levels: int) -> bytes:
     return b'{"a":' * levels + b"1" + b"}" * levels
 
@@ -97,7 +102,7 @@ MALFORMED: Final = {
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
 def test_what_is_no_strict_json_is_400_on_every_route_with_a_body(api: Api, raw: bytes) -> None:
-    """Seen red with `object_pairs_hook` left out (duplicate keys), and with `_check_depth` (a 5xx)."""
+    """Seen red with `object_pairs_hook` left out, and with `_check_depth`."""
     for declared in WITH_BODY:
         if raw or not declared.body_optional:
             assert refusal(api, declared, raw=raw) == (400, None), name_of(declared)
@@ -113,7 +118,16 @@ def test_a_document_that_is_no_object_is_422_at_its_root(api: Api, raw: bytes) -
 def test_a_field_of_a_wrong_type_is_422_where_it_stands(api: Api, declared: Route) -> None:
     """Seen red with `strict` taken from the model of what comes in."""
     for field, right in body_of(declared).items():
-        for wrong in (1.5, [["x"]], [{}] if isinstance(right, dict) else {"a": [1]}):
+        nearly: dict[type, list[Any]] = {
+            int: ["1", 1.0, True],
+            bool: ["true", 1],
+            str: [1, None],
+            dict: [[{}]],
+            list: [{}],
+        }
+        for wrong in (1.5, [["x"]], *nearly[type(right)]):
+            if wrong is None and not required(declared, field):
+                continue
             status, pointer = refusal(api, declared, body={**body_of(declared), field: wrong})
             assert status == 422, (field, wrong)
             assert pointer is not None
@@ -121,11 +135,11 @@ def test_a_field_of_a_wrong_type_is_422_where_it_stands(api: Api, declared: Rout
 
 
 @pytest.mark.parametrize("declared", WITH_BODY, ids=name_of)
-@pytest.mark.parametrize("field", ["customerId", "customer_id", "status", "role", "id", "__proto__", "a/b~c"])
-def test_a_field_that_nobody_asked_for_is_422_where_it_stands(api: Api, declared: Route, field: str) -> None:
+def test_a_field_that_nobody_asked_for_is_422_where_it_stands(api: Api, declared: Route) -> None:
     """Seen red with `extra="ignore"` in the model of what comes in."""
-    escaped = field.replace("~", "~0").replace("/", "~1")
-    assert refusal(api, declared, body={**body_of(declared), field: "ADMIN"}) == (422, f"/{escaped}")
+    for field in ("customerId", "customer_id", "status", "role", "id", "__proto__", "a/b~c"):
+        escaped = field.replace("~", "~0").replace("/", "~1")
+        assert refusal(api, declared, body={**body_of(declared), field: "ADMIN"}) == (422, f"/{escaped}")
 
 
 def test_a_body_of_more_than_256_kb_is_413_on_every_route_with_one(api: Api) -> None:
@@ -167,7 +181,7 @@ UNSTORABLE: Final = {"NUL": "a\0b", "a lone surrogate": "a\ud800b", "another": "
 
 @pytest.mark.parametrize("text", UNSTORABLE.values(), ids=UNSTORABLE.keys())
 def test_nul_and_lone_surrogates_are_422_wherever_they_stand_in_a_body(api: Api, text: str) -> None:
-    """Seen red with `_check_values` left out: PostgreSQL refuses, and it is a 500."""
+    """Seen red with `_check_values` left out."""
     config_id = a_config(api.world.database, api.ours.manager)
     item_id = an_item(api.world.database, api.ours.manager)
     account_id = an_account(api.world, api.ours)

@@ -1,7 +1,6 @@
 """What a client sends never causes a 5xx: requests drawn from the registry's own models, right and wrong.
 
-The same requests at every run. Seen red with `_check_values` left out (a NUL in a text), and with `_fits` left
-out of the models of what comes in (an integer that PostgreSQL cannot hold).
+The same requests at every run.
 """
 
 import json
@@ -31,6 +30,7 @@ from tests.integration.http_world import (
     kinds_in_body,
     kinds_of,
     name_of,
+    path_of,
     with_ids,
 )
 
@@ -130,18 +130,27 @@ def a_string(schema: Mapping[str, Any]) -> Strategy:
 
 @st.composite
 def nearly(draw: st.DrawFn, right: Strategy) -> Any:
-    """A right document with one place made anything."""
+    """A right document with one place made hostile or anything."""
     found = draw(right)
-    places = list(_places(found))
-    place = draw(st.sampled_from(places))
-    return _with(found, place, draw(ANYTHING))
+    place, value = draw(st.sampled_from(list(_places(found))))
+    return _with(found, place, draw(hostile(value)))
 
 
-def _places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield here
+def hostile(value: Any) -> Strategy:
+    """Of the value's own type, and not meant; or of any type."""
+    if isinstance(value, str):
+        return st.one_of(SOME_TEXT, st.sampled_from(["\0", "\ud800"]).map(value.__add__), ANYTHING)
+    if isinstance(value, int):
+        return st.one_of(ANY_NUMBER, ANYTHING)
+    return ANYTHING
+
+
+def _places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Where something stands, and what; and where something may be put that nobody asked for."""
+    yield here, value
     inner: Sequence[tuple[Any, Any]] = ()
     if isinstance(value, dict):
-        yield (*here, "unheardOf")
+        yield (*here, "unheardOf"), None
         inner = list(value.items())
     elif isinstance(value, list):
         inner = list(enumerate(value))
@@ -184,6 +193,46 @@ HEADERS: Final = st.fixed_dictionaries(
         "X-Request-Id": st.sampled_from(["request-1", "x" * 100, "%"]),
     },
 )
+
+
+HOSTILE: Final[Mapping[type, Sequence[Any]]] = {
+    str: ["", "\0", "a\0b", "\ud800", "a\udfffb", "x" * 300, "x" * 100_000, "\u2028", "'\\%_", "null"],
+    int: [-1, 0, 2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**30, 1e308, 1.5],
+}
+"""What may stand in the place of a text or a number; `ODD` anywhere."""
+ODD: Final[Sequence[Any]] = [
+    None,
+    True,
+    7,
+    "x",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    [None],
+    ["\0"],
+    {"\0": 1},
+    {"a": "\ud800"},
+    [10**30],
+]
+
+
+@pytest.mark.parametrize("declared", [known for known in DECLARED if known.body is not None], ids=name_of)
+def test_a_hostile_value_in_any_place_of_a_body_is_not_our_fault(api: Api, declared: Route) -> None:
+    """Each value in each place of a valid body about things that exist. Seen red with `_check_values` left out:
+    a reason for a rejection that holds a NUL is a 500.
+    """
+    real = {
+        kind: existing(kind)[1](api.world, api.ours)
+        for kind in {*kinds_of(declared), *kinds_in_body(declared)}
+    }
+    valid = with_ids(body_of(declared), real.__getitem__)
+    path = path_of(declared, real)
+    for place, value in _places(valid):
+        for put in (*HOSTILE.get(type(value), ()), *ODD):
+            body = _with(valid, place, put)
+            said = api.send(declared.method, path, api.ours.people[Role.ADMIN], body=body)
+            assert said.status_code < 500, (place, put, said.text)
 
 
 @st.composite
@@ -274,7 +323,10 @@ def _quoted(text: str) -> str:
 
 @pytest.mark.parametrize("declared", DECLARED, ids=name_of)
 def test_nothing_that_a_client_sends_is_our_fault(api: Api, described: Any, declared: Route) -> None:
-    """Nor is it told with a status that the route's description does not know."""
+    """Nor is it told with a status that the route's description does not know.
+
+    Seen red with a cursor's faults of base64 not caught in `Keyset.read`.
+    """
     real = {
         kind: [existing(kind)[1](api.world, api.ours) for _ in range(OF_EACH)]
         for kind in {*kinds_of(declared), *kinds_in_body(declared)}

@@ -185,7 +185,7 @@ def test_a_key_belongs_to_the_route_and_the_object_it_was_sent_to(api: Api) -> N
 
 
 def test_a_refusal_is_not_kept(api: Api) -> None:
-    """The same key may be used again once the request is right. Seen red with every status kept."""
+    """The same key may be used again once the request is right. Seen red with refusals kept as well."""
     config_id = a_config(api.world.database, api.ours.manager, enabled=False)
     refused = start_run(api, api.ours.manager, "refused", config_id, limit=1)
     assert code_of(refused) == "agent_disabled"
@@ -201,7 +201,7 @@ def test_a_refusal_is_not_kept(api: Api) -> None:
 def test_a_handler_that_fails_after_its_work_leaves_neither_work_nor_answer(
     api: Api, over: str, status: int
 ) -> None:
-    """Seen red with a commit after the handler's work in `_once`."""
+    """Seen red with the transaction committed in `_once` when the handler fails."""
     config_id = a_config(api.world.database, api.ours.manager)
 
     failed = post(api, "/v1/stumbles", api.ours.manager, {"configId": config_id, "over": over}, over)
@@ -215,7 +215,7 @@ def test_a_handler_that_fails_after_its_work_leaves_neither_work_nor_answer(
 def test_an_answer_that_cannot_be_kept_leaves_no_work(api: Api, postgres: Postgres) -> None:
     """The database fails between the work and the record of its answer: there is no such moment.
 
-    Seen red with the answer inserted by a transaction of its own after the work's.
+    Seen red with the work committed before its answer is inserted.
     """
     config_id = a_config(api.world.database, api.ours.manager)
     refuse = (
@@ -238,7 +238,7 @@ def test_an_answer_that_cannot_be_kept_leaves_no_work(api: Api, postgres: Postgr
 
 
 def test_a_key_counts_for_24_hours(api: Api) -> None:
-    """Seen red with `created_at` not looked at in `begin_idempotent`."""
+    """Seen red with old answers not deleted by `begin_idempotent`."""
     config_id = a_config(api.world.database, api.ours.manager)
     born = datetime(2030, 1, 1, tzinfo=UTC)
     found = []

@@ -83,7 +83,7 @@ def test_walking_the_runs_visits_each_once_the_newest_first(api: Api, limit: int
 
 
 def test_what_is_decided_or_born_meanwhile_makes_nobody_skip_or_repeat_the_rest(api: Api) -> None:
-    """The cursor is a place in the order, not a number of rows. Seen red with OFFSET in its stead."""
+    """The cursor is a place in the order, not a number of rows."""
     tenant = a_tenant(api.world.database, "Busy")
     waiting = set(some_items(api, tenant, 12))
     seen: list[str] = []

@@ -34,9 +34,7 @@ def api(postgres: Postgres) -> Iterator[Api]:
 
 @pytest.mark.parametrize("declared", SIGNED_IN, ids=name_of)
 def test_a_role_gets_403_exactly_where_it_has_no_permission(api: Api, declared: Route) -> None:
-    """Seen red with `work.actor.need` left out of the wrapper, and with CRM_READ taken from the sales
-    representatives in `need` alone.
-    """
+    """Seen red with `work.actor.need` left out of the wrapper."""
     refused = {}
     for role, actor in api.ours.people.items():
         said = api.call(declared, actor)
@@ -67,7 +65,7 @@ def test_a_refused_role_learns_nothing_of_what_it_sent(api: Api, declared: Route
 
 @pytest.mark.parametrize("declared", SIGNED_IN, ids=name_of)
 def test_nobody_gets_in_without_a_token_that_counts(api: Api, declared: Route) -> None:
-    """Seen red with `is_signed_in` false for GET /v1/me."""
+    """Seen red with `is_signed_in` true for routes with a permission only: GET /v1/me lets everybody in."""
     for sent in (
         {},
         {"Authorization": "Basic YTpi"},

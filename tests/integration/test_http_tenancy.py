@@ -82,9 +82,7 @@ def test_every_body_in_the_table_is_valid_and_belongs_to_a_route() -> None:
 
 @pytest.mark.parametrize("declared", WITH_IDS, ids=name_of)
 def test_another_tenants_id_is_answered_as_one_that_nobody_has(api: Api, declared: Route) -> None:
-    """Seen red with row-level security off on `accounts` and the tenant left out of `pages.one`; then with
-    `redeliver_event` answering an unknown event and another tenant's in different words.
-    """
+    """Seen red with row-level security off on `accounts` and the tenant left out of `pages.one`."""
     kinds = kinds_of(declared)
     real = {kind: existing(kind)[1](api.world, api.theirs) for kind in kinds}
     random = {kind: new_id(kind) for kind in kinds}
@@ -103,7 +101,7 @@ def test_another_tenants_id_is_answered_as_one_that_nobody_has(api: Api, declare
 
 @pytest.mark.parametrize("declared", WITH_IDS, ids=name_of)
 def test_a_malformed_id_is_not_found(api: Api, declared: Route) -> None:
-    """Seen red with `is_id` accepting any text that begins with the prefix."""
+    """Seen red with `path_value` answering Invalid to what is no id."""
     for kind in kinds_of(declared):
         good = new_id(kind)
         other = next(prefix for name, prefix in PREFIXES.items() if name != kind)
