@@ -5,7 +5,6 @@ the token and enters the tenant; the reference does none of that.
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -35,11 +34,10 @@ def measure() -> Report:
         raise AssertionError("A function that answers GET /v1/runs has imported openai.")
     return Report(
         bench="import_app",
-        ours=statistics.median(mine),
-        theirs=statistics.median(other),
+        ours=mine,
+        theirs=other,
         unit="ms",
         reference="Chalice + SQLAlchemy ORM + pg8000 + pydantic + boto3 imported, one SELECT answered",
-        runs=TIMES,
         extras={
             "openai_imported": False,
             "boto3_imported": "boto3" in ours.loaded,

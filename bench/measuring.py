@@ -12,26 +12,33 @@ Sample = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a benchmark found. The ratio is ours over theirs: below 1, ours is quicker."""
+    """What a benchmark found, from samples taken in turns."""
 
     bench: str
-    ours: float
-    theirs: float
+    ours: Sequence[float]
+    theirs: Sequence[float]
     unit: str
     reference: str
-    runs: int
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """Ours over theirs, the median of the pairs': below 1, ours is quicker.
+
+        When the load changes midway, the two medians may come from different times; a pair never does.
+        """
+        return statistics.median(mine / other for mine, other in zip(self.ours, self.theirs, strict=True))
 
     def line(self) -> str:
         return json.dumps(
             {
                 "bench": self.bench,
-                "ratio": round(self.ours / self.theirs, 3),
-                "ours": round(self.ours, 3),
-                "theirs": round(self.theirs, 3),
+                "ratio": round(self.ratio, 3),
+                "ours": round(statistics.median(self.ours), 3),
+                "theirs": round(statistics.median(self.theirs), 3),
                 "unit": self.unit,
                 "reference": self.reference,
-                "runs": self.runs,
+                "runs": len(self.ours),
                 **self.extras,
             }
         )
