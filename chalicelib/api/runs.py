@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 
 from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
@@ -123,12 +124,18 @@ MOST_STEPS = 500
 
 @route("GET", "/v1/runs", needs=Permission.AGENTS_READ, summary="Runs, the newest first.")
 def list_runs(work: Work, query: RunListing) -> Page[RunOut]:
-    wanted = select(AgentRun).where(
-        queries.matching(
-            work.actor.scope,
-            status=query.status,
-            agent_type=query.agent_type,
-            config_id=query.config_id,
+    wanted = (
+        select(AgentRun)
+        .where(
+            queries.matching(
+                work.actor.scope,
+                status=query.status,
+                agent_type=query.agent_type,
+                config_id=query.config_id,
+            )
+        )
+        .options(
+            defer(AgentRun.input), defer(AgentRun.output), defer(AgentRun.config), defer(AgentRun.causation)
         )
     )
     order = [Key(AgentRun.id, descending=True)]

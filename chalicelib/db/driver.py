@@ -17,12 +17,13 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from struct import Struct
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 import pg8000
-from pg8000.converters import make_params
+from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
 from pg8000.core import Context
 from pg8000.dbapi import convert_paramstyle
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -289,6 +290,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         self._committed = False  # by a final statement; our caller has yet to say commit or rollback
         self._used_at = time.time()
         super().__init__(*args, **options)
+        self.register_in_adapter(TIMESTAMPTZ, _instant)
 
     @property
     def autocommit(self) -> bool:
@@ -568,6 +570,14 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 def _may_be_several(sql: str) -> bool:
     return ";" in sql.rstrip().rstrip(";")
+
+
+def _instant(text: str) -> Any:
+    """A timestamptz. The stock converter goes by strptime, ten times as slow; it keeps what only it can read."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return timestamptz_in(text)
 
 
 def _connect(_dialect: object, _record: object, args: list[Any], options: dict[str, Any]) -> Connection:

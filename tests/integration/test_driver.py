@@ -745,3 +745,27 @@ def test_orm_objects_are_written_and_read(sessions: sessionmaker[Session]) -> No
         session.add_all([Note(body=f"note {number}") for number in range(20)])
     with sessions() as session:
         assert len(session.scalars(select(Note).where(Note.body.like("note 1%"))).all()) == 11
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-23 00:38:01.123456+00",
+        "2026-11-23 00:38:01+00",
+        "2026-11-23 00:38:01.5+05:45",
+        "1883-01-01 12:00:00+00",
+        "infinity",
+        "-infinity",
+        "0044-03-15 12:00:00+00 BC",
+        "294276-01-01 00:00:00+00",
+    ],
+)
+def test_an_instant_is_read_as_the_stock_driver_reads_it(ours: Engine, stock: Engine, written: str) -> None:
+    """Ours reads the usual spelling faster; the odd ones it leaves to the stock converter."""
+    statement = text("SELECT CAST(CAST(:written AS text) AS timestamptz)")
+    said = []
+    for engine in (ours, stock):
+        with engine.begin() as connection:
+            said.append(connection.execute(statement, {"written": written}).scalar_one())
+    assert said[0] == said[1]
+    assert type(said[0]) is type(said[1])
