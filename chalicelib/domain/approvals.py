@@ -35,7 +35,6 @@ NEXT: Mapping[ItemStatus, frozenset[ItemStatus]] = MappingProxyType(
         S.SUPERSEDED: frozenset(),
     }
 )
-DECIDED: Final = frozenset({S.APPROVED, S.EDITED, S.REJECTED})
 
 
 class ItemType(StrEnum):

@@ -1,6 +1,6 @@
 """What the inside asks of the outside. Integrations implement these; tests may too."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,6 @@ class Caller:
     meter: Meter
     timeout: timedelta
     call_id: str  # the ledger entry's id, so that the provider's books can be compared with ours
-    cancelled: Callable[[], bool] = lambda: False
 
 
 class CompanySource(Protocol):

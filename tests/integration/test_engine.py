@@ -11,6 +11,7 @@ from chalicelib.db.queries import runs as queries
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.errors import Conflict, CredentialRejected, ProviderBusy, ProviderFailed
 from chalicelib.domain.ids import RunId
+from chalicelib.domain.runs import IN_FLIGHT
 from chalicelib.services import agents
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
@@ -126,6 +127,26 @@ def test_concurrent_claims_never_exceed_the_limit(world: World) -> None:
     for worker in workers:
         worker.join()
     assert len(claimed) == len(set(claimed)) == 5
+
+
+def test_counters_move_while_the_run_works(world: World) -> None:
+    """Seen from another connection, as a person who watches would see it.
+
+    Seen red with the counters left out of the checkpoint.
+    """
+    companies, seen = ScriptedCompanies(total=20), list[tuple[str, int]]()
+
+    def look(call: str) -> None:
+        if call == "enrich:company-19.example":
+            (run,) = rows(world.database, world.ours.manager, "SELECT * FROM agent_runs")
+            seen.append((run.status, run.items_processed))
+
+    companies.before = look
+    a_run(world.database, world.ours.manager, limit=20)
+    world.settle(Providers(companies, ScriptedModel()))
+    ((status, processed),) = seen
+    assert status == "running"
+    assert 20 - IN_FLIGHT <= processed < 20
 
 
 def test_one_bad_item_fails_that_item_only(world: World) -> None:

@@ -6,12 +6,12 @@ Bad key, wrong plan and no credit look alike on the wire; here each has a senten
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 from chalicelib.domain.errors import CredentialRejected, OutOfCredit, ProviderBusy, ProviderFailed
+from chalicelib.integrations.waiting import wait_of
 
 RATE_LIMITED: Final = timedelta(seconds=60)
 """The wait after a 429 that names none: the length of Apollo's shortest window."""
@@ -19,8 +19,6 @@ RATE_LIMITED: Final = timedelta(seconds=60)
 TROUBLE: Final = timedelta(seconds=15)
 """The wait after a call that Apollo did not answer, or answered with a 5xx."""
 
-LONGEST: Final = timedelta(days=1)
-"""Apollo's longest window; a longer `retry-after` is not believed."""
 
 _APOLLOS: Final = MappingProxyType({"provider": "apollo"})
 _OF_CREDITS: Final = re.compile(r"\bcredits?\b", re.IGNORECASE)
@@ -51,19 +49,6 @@ def of_status(status: int, headers: Mapping[str, str], text: str) -> ProviderFai
             failure = _unexpected(status)
     failure.details["status"] = status
     return failure
-
-
-def wait_of(headers: Mapping[str, str], default: timedelta) -> timedelta:
-    """`retry-after` as a duration: seconds, or a date that is measured from the answer's own."""
-    said = headers.get("retry-after", "").strip()
-    if said.isascii() and said.isdigit():
-        wait = timedelta(seconds=int(said[:9]))
-    else:
-        try:
-            wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
-        except (ValueError, TypeError, OverflowError):
-            wait = default
-    return min(max(wait, timedelta(seconds=1)), LONGEST)
 
 
 def bad_key() -> CredentialRejected:

@@ -5,12 +5,12 @@ A spent quota and a full rate window are both a 429; the first must not be tried
 
 from collections.abc import Mapping
 from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 from chalicelib.domain.errors import CredentialRejected, OutOfCredit, ProviderBusy, ProviderFailed, Refused
+from chalicelib.integrations.waiting import wait_of
 
 RATE_LIMITED: Final = timedelta(seconds=20)
 """The wait after a 429 that names none."""
@@ -18,8 +18,6 @@ RATE_LIMITED: Final = timedelta(seconds=20)
 TROUBLE: Final = timedelta(seconds=15)
 """The wait after a call that was not answered, or answered with a 5xx."""
 
-LONGEST: Final = timedelta(days=1)
-"""A longer `retry-after` is not believed."""
 
 OUT_OF_QUOTA: Final = frozenset(
     {
@@ -70,19 +68,6 @@ def _of_request(status: int, kinds: frozenset[str], model: str) -> ProviderFaile
         case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
             return _bad_request(model)
     return _unexpected(status)
-
-
-def wait_of(headers: Mapping[str, str], default: timedelta) -> timedelta:
-    """`retry-after` as a duration: seconds, or a date that is measured from the answer's own."""
-    said = headers.get("retry-after", "").strip()
-    if said.isascii() and said.isdigit():
-        wait = timedelta(seconds=int(said[:9]))
-    else:
-        try:
-            wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
-        except (ValueError, TypeError, OverflowError):
-            wait = default
-    return min(max(wait, timedelta(seconds=1)), LONGEST)
 
 
 def bad_key() -> CredentialRejected:
