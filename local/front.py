@@ -357,11 +357,13 @@ def landing_page(*, sandbox: str | None, people: Iterable[tuple[str, str, str, s
 <html lang="en"><head><meta charset="utf-8"><title>Bevyly Agents</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1rem }}
-body {{ color: #1a202c; background: #fff }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 3rem auto; padding: 0 1rem }}
+:root {{ color-scheme: light dark }}
+body {{ color: light-dark(#1a202c, #e2e8f0); background: light-dark(#fff, #14181d) }}
 table {{ border-collapse: collapse; width: 100% }}
-td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #cbd5e0 }}
-a {{ color: #1d4ed8 }}
+td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid light-dark(#cbd5e0, #3b444f) }}
+td {{ white-space: nowrap }}
+a {{ color: light-dark(#1d4ed8, #7fb0ff) }}
 </style></head><body><main>
 <h1>Bevyly Agents</h1>
 <p>Agents find companies, enrich them and draft e-mails; whatever they want to change waits here until

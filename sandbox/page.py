@@ -14,6 +14,7 @@ SHOWN_CALLS: Final = 15
 SUMS: Final = ("calls", "paid_calls", "credits", "prompt_tokens", "completion_tokens")
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
+:root { color-scheme: light dark }
 body { color: #1d2530 }
 h1 { margin-bottom: 0 } h2 { margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
@@ -116,7 +117,11 @@ def _company(company: Company) -> tuple[object, ...]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    numbers = {place for row in rows for place, value in enumerate(row) if isinstance(value, int)}
+    titles = "".join(
+        f"<th{' class=n' if place in numbers else ''}>{escape(title)}</th>"
+        for place, title in enumerate(head)
+    )
     lines = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"
 
