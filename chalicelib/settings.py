@@ -60,6 +60,8 @@ class Settings:
     apollo_api_key: str | None = field(repr=False)
     apollo_base_url: str
     apollo_rate_limit_per_minute: int
+    platform_credits_per_month: int | None  # of one customer, with the installation's keys; None: no cap
+    platform_dollars_per_month: int | None
     agents_enabled: bool
     agents_max_concurrent_runs: int
     agents_default_approval_expiry_hours: int
@@ -102,6 +104,8 @@ class Settings:
             apollo_api_key=read.optional("APOLLO_API_KEY"),
             apollo_base_url=read.text("APOLLO_BASE_URL", "https://api.apollo.io/api/v1"),
             apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100),
+            platform_credits_per_month=read.cap("PLATFORM_CREDITS_PER_MONTH", 1000),
+            platform_dollars_per_month=read.cap("PLATFORM_DOLLARS_PER_MONTH", 20),
             agents_enabled=read.flag("AGENTS_ENABLED", default=True),
             agents_max_concurrent_runs=read.number("AGENTS_MAX_CONCURRENT_RUNS", 5),
             agents_default_approval_expiry_hours=read.number("AGENTS_DEFAULT_APPROVAL_EXPIRY_HOURS", 72),
@@ -143,6 +147,10 @@ class _Reader:
         if not value.isascii() or not value.isdigit():
             raise MissingSetting(f"{name} must be a whole number, not {value!r}.")
         return int(value)
+
+    def cap(self, name: str, default: int) -> int | None:
+        """A number, or None for `none`."""
+        return None if self.optional(name) == "none" else self.number(name, default)
 
     def fraction(self, name: str) -> float | None:
         value = self.optional(name)

@@ -55,6 +55,7 @@ def settings(postgres: Postgres, database_name: str) -> Settings:
             "OIDC_ISSUER": "https://issuer.example",
             "OIDC_JWKS_URL": "https://issuer.example/keys",
             "OIDC_CLIENT_ID": "client",
+            "PLATFORM_DOLLARS_PER_MONTH": "none",  # what the scripted model costs is nobody's to know
         }
     )
 

@@ -24,7 +24,7 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.ids import AccountId, ContactId
 from chalicelib.domain.money import Quote
 
-DRAFT = Quote(provider="openai", operation="complete")
+DRAFT = Quote(provider="openai", operation="complete", most_tokens_in=16_000)
 MOST_WORDS: Final = 150
 MOST_CONTACTS: Final = 10_000
 AT_ONCE: Final = 100

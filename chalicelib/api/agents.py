@@ -26,7 +26,15 @@ Name = Annotated[Line, Field(min_length=1, max_length=100)]
 Schedule = Annotated[str, Field(max_length=100, examples=["0 8 * * MON-FRI"])]
 Zone = Annotated[str, Field(max_length=50, examples=["Europe/Berlin"])]
 EventTypes = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=20)]
+Most = Annotated[int, Field(ge=1, le=1_000_000)]
 ExpiryHours = Annotated[int, Field(ge=1, le=24 * 90)]
+
+
+class Limits(In):
+    """Items that the agent's runs may take together, by the clock and calendar of timeZone."""
+
+    hourly: Most | None = Field(None, description="Runs wait for the next hour.")
+    daily: Most | None = Field(None, description="A run that reaches it is complete and leaves the rest.")
 
 
 class AgentTypeOut(Out):
@@ -71,6 +79,7 @@ class AgentOut(Out):
     time_zone: str
     event_types: list[str] = Field(description="Events that start it.")
     next_runs: list[datetime] = Field(description="The schedule's next five slots; none while disabled.")
+    limits: Limits | None
     approval_required: bool
     approval_expiry_hours: int | None
     owner_id: str | None
@@ -91,6 +100,7 @@ class AgentOut(Out):
             time_zone=saved.time_zone,
             event_types=saved.event_types,
             next_runs=_next_runs(saved),
+            limits=Limits.model_validate(saved.limits) if saved.limits else None,
             approval_required=saved.approval_required,
             approval_expiry_hours=saved.approval_expiry_hours,
             owner_id=saved.owner_id,
@@ -132,6 +142,7 @@ class NewAgent(In):
     schedule: Schedule | None = None
     time_zone: Zone | None = Field(None, description="The tenant's own unless said.")
     event_types: EventTypes = Field(default_factory=list, description="Of the agent type's reactsTo.")
+    limits: Limits | None = None
     approval_required: bool = True
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = Field(None, description="Whose the items become; the creator's unless said.")
@@ -147,6 +158,7 @@ class AgentChange(In):
     schedule: Schedule | None = None
     time_zone: Zone | None = None
     event_types: EventTypes | None = None
+    limits: Limits | None = None
     approval_required: bool | None = None
     approval_expiry_hours: ExpiryHours | None = None
     owner_id: str | None = None
@@ -161,7 +173,7 @@ class AgentListing(Listing):
 
 
 NEWEST = Keyset("agents", tuple[str])
-_NULLABLE = {"approval_expiry_hours", "owner_id", "schedule"}
+_NULLABLE = {"approval_expiry_hours", "limits", "owner_id", "schedule"}
 
 
 @route("GET", "/v1/agent-types", needs=Permission.AGENTS_READ, summary="The kinds of agents there are.")
@@ -201,6 +213,7 @@ def create_agent(work: Work, body: NewAgent) -> AgentOut:
         schedule=body.schedule,
         time_zone=body.time_zone,
         event_types=body.event_types,
+        limits=body.limits.model_dump() if body.limits else None,
     )
     return AgentOut.of(saved)
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chalicelib.domain.errors import (
     AppError,
+    BudgetReached,
     Conflict,
     Invalid,
     LimitReached,
@@ -40,6 +41,7 @@ STATUS: Final[Mapping[type[AppError], int]] = MappingProxyType(
         NotFound: 404,
         Conflict: 409,
         LimitReached: 429,
+        BudgetReached: 402,
         Unavailable: 503,
         ProviderFailed: 502,
         ProviderBusy: 503,

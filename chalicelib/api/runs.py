@@ -84,6 +84,7 @@ class UsageOut(Out):
     status: str = Field(description="reserved, settled, released or unknown")
     calls: int
     credits: int
+    dollars: float | None = Field(description="Null: a model was used whose price is not known.")
     tokens_in: int
     tokens_out: int
 
@@ -190,6 +191,7 @@ def get_run(work: Work, run_id: RunId) -> RunDetailOut:
                 status=row.status,
                 calls=row.calls,
                 credits=row.credits,
+                dollars=None if row.dollars is None else float(row.dollars),
                 tokens_in=row.tokens_in,
                 tokens_out=row.tokens_out,
             )

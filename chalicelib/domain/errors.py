@@ -8,6 +8,7 @@ AppError
 ├─ NotFound           404
 ├─ Conflict           409   state moved on; details say who and when
 ├─ LimitReached       429   too many of something; `retry_after`
+├─ BudgetReached      402   what may be spent this month is spent
 ├─ Unavailable        503   a part of ours is out; `retry_after`
 └─ ProviderFailed     502   a provider said no for good
    ├─ ProviderBusy    503   it may answer later; `retry_after`
@@ -95,6 +96,10 @@ class Conflict(AppError):
 
 class LimitReached(AppError):
     code = "limit_reached"
+
+
+class BudgetReached(AppError):
+    code = "budget_reached"
 
 
 class Unavailable(AppError):

@@ -48,6 +48,10 @@ LONGEST_CALL: Final = timedelta(seconds=90)
 IN_FLIGHT: Final = 8
 """Provider calls in flight or unrecorded at most; also what a crash may repeat."""
 FAILURES_IN_A_ROW: Final = 5
+TRIES: Final = 10
+"""Of one call whose provider is in trouble, with growing waits: half an hour together."""
+TROUBLE: Final = frozenset({"unreachable", "provider_timeout", "provider_trouble"})
+"""Errors of a provider that did not serve a call. A full rate window is none: waiting for it counts nothing."""
 OLDEST: Final = timedelta(hours=72)
 """A run older than this is ended, whatever it waits for."""
 BACKGROUND_HANDICAP: Final = timedelta(minutes=10)

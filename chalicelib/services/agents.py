@@ -34,6 +34,7 @@ def create(
     schedule: str | None = None,
     time_zone: str | None = None,
     event_types: Sequence[str] = (),
+    limits: Mapping[str, int | None] | None = None,
 ) -> AgentConfig:
     """A new configuration. Raises Invalid where it does not fit its agent type or its owner is nobody's."""
     agent = registry.find(agent_type)
@@ -51,6 +52,7 @@ def create(
         name=name,
         enabled=enabled,
         config=check_config(agent, config),
+        limits=_limits(limits),
         approval_required=approval_required,
         approval_expiry_hours=approval_expiry_hours,
         owner_id=owner_id,
@@ -76,6 +78,8 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
         values["config"] = check_config(registry.find(before.agent_type), values["config"])
     if "event_types" in values:
         values["event_types"] = _check_events(registry.find(before.agent_type), values["event_types"])
+    if "limits" in values:
+        values["limits"] = _limits(values["limits"])
     if values.get("owner_id") is not None:
         _check_owner(work, values["owner_id"])
     if values.keys() & {"schedule", "time_zone", "enabled"}:
@@ -88,6 +92,8 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
         raise _stale(before)
     if not saved.enabled:
         _cancel_waiting(work, saved)
+    elif "limits" in values and runs.wake_waiting(work.session, saved.id):
+        work.ring()
     _tell(work, EventType.CONFIG_UPDATED, saved, fields=sorted(values))
     return saved
 
@@ -126,6 +132,11 @@ def _check_events(agent: Agent, event_types: Sequence[str]) -> list[str]:
             known = ", ".join(sorted(agent.reacts_to)) or "none"
             raise Invalid(f"{agent.name} reacts to: {known}; not to {event_type}.", pointer="/eventTypes")
     return sorted(set(event_types))
+
+
+def _limits(given: Mapping[str, int | None] | None) -> dict[str, int] | None:
+    """As they are stored: the limits there are, or nothing."""
+    return {name: most for name, most in (given or {}).items() if most is not None} or None
 
 
 def _zone_of(work: Work) -> str:

@@ -7,13 +7,20 @@ from chalicelib.db.models.agent import (
     RunTriggerEvent,
     ScheduleFire,
     TenantQueue,
-    UsageEntry,
 )
 from chalicelib.db.models.approval import ApprovalItem
 from chalicelib.db.models.base import Base
 from chalicelib.db.models.crm import Account, Contact, IntentSignal, OutreachEmail
 from chalicelib.db.models.edge import AuditEntry, IdempotencyKey, IntegrationCredential, SignInAttempt
 from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent, RelayLease
+from chalicelib.db.models.money import (
+    Budget,
+    LimitCounter,
+    RateBucket,
+    UsageDay,
+    UsageEntry,
+    UsageMonth,
+)
 from chalicelib.db.models.tenant import Customer, User
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "ApprovalItem",
     "AuditEntry",
     "Base",
+    "Budget",
     "Contact",
     "Customer",
     "EventDelivery",
@@ -31,13 +39,17 @@ __all__ = [
     "IdempotencyKey",
     "IntegrationCredential",
     "IntentSignal",
+    "LimitCounter",
     "OutboxEvent",
     "OutreachEmail",
+    "RateBucket",
     "RelayLease",
     "RunTriggerEvent",
     "ScheduleFire",
     "SignInAttempt",
     "TenantQueue",
+    "UsageDay",
     "UsageEntry",
+    "UsageMonth",
     "User",
 ]

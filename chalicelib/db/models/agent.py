@@ -225,34 +225,3 @@ class TenantQueue(Base):
 
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), primary_key=True)
     rung_at: Mapped[Instant | None]  # somebody sent, or is about to send, a message
-
-
-class UsageEntry(Base):
-    """The ledger: one row a paid call."""
-
-    __tablename__ = "usage_entries"
-
-    id: Mapped[Id] = mapped_column(primary_key=True)
-    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
-    agent_config_id: Mapped[Id | None]
-    run_id: Mapped[Id]
-    step_key: Mapped[str] = mapped_column(String(300))
-    lease_token: Mapped[Id]
-    provider: Mapped[Short]
-    operation: Mapped[Short]
-    model: Mapped[str | None] = mapped_column(String(100))
-    status: Mapped[str] = mapped_column(String(20), server_default="reserved")
-    credits: Mapped[Count]  # the estimate until settled
-    tokens_in: Mapped[Count]
-    tokens_cached: Mapped[Count]
-    tokens_out: Mapped[Count]
-    tokens_reasoning: Mapped[Count]
-    provider_request_id: Mapped[str | None] = mapped_column(String(200))
-    created_at: Mapped[Born]
-    settled_at: Mapped[Instant | None]
-
-    __table_args__ = (
-        CheckConstraint("status IN ('reserved', 'settled', 'released', 'unknown')", name="status"),
-        ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
-        Index("usage_entries_run_idx", "customer_id", "run_id"),
-    )

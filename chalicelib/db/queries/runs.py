@@ -1,12 +1,12 @@
 """Every statement on runs, their steps and the tenant's queue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, func, select, text
+from sqlalchemy import ColumnElement, Row, and_, case, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from chalicelib.db.driver import Deferred, defer, execute_and_commit, sqlstate
 from chalicelib.db.models import AgentRun, AgentRunStep, UsageEntry
 from chalicelib.domain.errors import LeaseLost, NotFound
 from chalicelib.domain.ids import RunId, TenantScope
+from chalicelib.domain.money import Gate, Refusal
 from chalicelib.domain.runs import FAILURES_IN_A_ROW, LEASE, OLDEST
 
 LOST: Final = "BV001"
@@ -31,7 +32,8 @@ _CLAIM = text("""
 _FENCE = text("SELECT * FROM fence(:run, :token, :lease, :queue)")
 _CHECKPOINT = text("""
     SELECT * FROM checkpoint(
-        :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:reserved AS jsonb), :step, :total
+        :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:news AS jsonb),
+        CAST(:calls AS jsonb), CAST(:quote AS jsonb), :step, :total
     )
 """)
 _YIELD = text("SELECT * FROM yield_run(:run, :token, :lease, :due, :reason, :failures, :limit, :sinks)")
@@ -39,6 +41,7 @@ _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
 _RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
+_WAKE_WAITING = text("SELECT wake_waiting(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
 _COPY_STEPS = text("""
     INSERT INTO agent_run_steps
@@ -78,11 +81,12 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What the fence saw while it held the run."""
+class Answer:
+    """What a checkpoint found while it held the run."""
 
     cancel_requested: bool
     agents_enabled: bool
+    refusal: Refusal | None  # of the calls that were to be booked
 
 
 def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any]:
@@ -116,11 +120,13 @@ def checkpoint(
     *,
     steps: list[dict[str, Any]],
     settled: list[dict[str, Any]],
-    reserved: list[dict[str, Any]],
+    news: list[dict[str, Any]],
+    calls: list[dict[str, Any]],
+    quote: dict[str, Any] | None,
     current_step: str | None,
     total: int | None,
 ) -> Deferred:
-    """Record results and reserve calls, with the next flight; its row becomes `Orders`."""
+    """Fence, record results, and book calls at one quote, all or none, with the next flight; see `answer`."""
     return defer(
         session,
         _CHECKPOINT,
@@ -130,16 +136,35 @@ def checkpoint(
             "lease": LEASE,
             "steps": json.dumps(steps),
             "settled": json.dumps(settled),
-            "reserved": json.dumps(reserved),
+            "news": json.dumps(news),
+            "calls": json.dumps(calls),
+            "quote": json.dumps(quote),
             "step": current_step,
             "total": total,
         },
     )
 
 
-def orders(answered: Deferred) -> Orders:
+def answer(answered: Deferred) -> Answer:
+    """What the checkpoint said, once its flight is back."""
     row = answered.one()
-    return Orders(row.cancel_requested, row.agents_enabled)
+    refusal = row.gate and Refusal(Gate(row.gate), row.most, row.fits, row.retry_in)
+    return Answer(row.cancel_requested, row.agents_enabled, refusal)
+
+
+def tries(session: Session, scope: TenantScope, run_id: str, codes: Collection[str]) -> dict[str, int]:
+    """How often each step's call met one of these errors."""
+    found = session.execute(
+        select(UsageEntry.step_key, func.count().label("tries"))
+        .where(UsageEntry.customer_id == scope, UsageEntry.run_id == run_id, UsageEntry.error_code.in_(codes))
+        .group_by(UsageEntry.step_key)
+    )
+    return {row.step_key: row.tries for row in found}
+
+
+def wake_waiting(session: Session, config_id: str | None = None) -> int:
+    """Have the runs that wait look again, of one configuration or all. The caller has to ring if there are any."""
+    return int(session.execute(_WAKE_WAITING, {"config": config_id}).scalar_one())
 
 
 def give_back(
@@ -267,6 +292,9 @@ def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Any]:
             entry.status,
             func.count().label("calls"),
             func.sum(entry.credits).label("credits"),
+            case((func.count() > func.count(entry.dollars), None), else_=func.sum(entry.dollars)).label(
+                "dollars"
+            ),
             func.sum(entry.tokens_in).label("tokens_in"),
             func.sum(entry.tokens_out).label("tokens_out"),
         )

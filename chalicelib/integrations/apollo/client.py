@@ -112,6 +112,8 @@ class ApolloCompanies:
                 headers={"x-api-key": self.api_key, "x-bevyly-call": caller.call_id},
                 timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             ) as response:
+                if news := shapes.rate_news(response.headers):
+                    caller.meter.hear(news)
                 if response.status_code == httpx.codes.OK:
                     answer = _served(caller, request, response, deadline)
                     return failures.unreadable() if answer is None else answer

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Final
 
 from chalicelib.domain.companies import Between, Company, CompanyPage, CompanyStub, IdealCustomer
+from chalicelib.domain.money import RateNews
 
 MOST_PAGES: Final = 500
 MOST_ROWS: Final = 50_000
@@ -20,6 +21,7 @@ MOST_DOLLARS: Final = 10**14
 MOST_TECHNOLOGIES: Final = 200
 LONGEST_DOMAIN: Final = 253
 
+_FIGURE: Final = re.compile(r"[0-9]{1,6}")
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LINK: Final = re.compile(r"https?://[^\s<>\"']{1,490}")
@@ -35,6 +37,14 @@ def filters(profile: IdealCustomer) -> dict[str, Any]:
         "currently_using_any_of_technology_uids": [_uid(word) for word in _words(profile.technologies)],
     }
     return {name: value for name, value in said.items() if value}
+
+
+def rate_news(headers: Mapping[str, str]) -> RateNews | None:
+    """What an answer says of the minute's limit; None where it is unlimited (an empty value) or not told."""
+    limit, left = headers.get("x-rate-limit-minute", ""), headers.get("x-minute-requests-left", "")
+    if not (_FIGURE.fullmatch(limit) and _FIGURE.fullmatch(left)) or int(limit) < 1:
+        return None
+    return RateNews(per_minute=int(limit), left=min(int(left), int(limit)))
 
 
 def _words(words: Iterable[str]) -> list[str]:

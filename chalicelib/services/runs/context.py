@@ -1,19 +1,19 @@
 """A run as its agent sees it, made durable.
 
 The main thread alone talks to the database. Before anything is done, one transaction fences, writes the
-results so far (with what they propose) and books the calls to come; then the calls are made, at most
-IN_FLIGHT of them in flight or unwritten.
+results so far (with what they propose) and books the calls to come, if every gate lets them pass; then the
+calls are made, at most IN_FLIGHT of them in flight or unwritten.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -22,38 +22,28 @@ from chalicelib.db.driver import Deferred
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor
-from chalicelib.domain.errors import AppError, CredentialRejected, OutOfCredit, ProviderBusy
-from chalicelib.domain.money import Quote
+from chalicelib.domain.errors import BudgetReached, LimitReached, ProviderBusy, ProviderFailed
+from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
 from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
-from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL
+from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
 from chalicelib.faults import Point, reach
 from chalicelib.services import crm
 from chalicelib.services.approvals.propose import Origin, propose
 from chalicelib.services.runs.record import Reserved, Step, Unwritten, check_same, decode, encode, fingerprint
+from chalicelib.services.runs.stops import CancelRequested, Enough, SwitchedOff, Yielded
+from chalicelib.services.runs.window import Window
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ENDS_THE_RUN = (CredentialRejected, OutOfCredit)
-"""Errors of one item that every other item would meet, too."""
-
-
 FUNCTION_RESERVE = timedelta(seconds=20)
 """Kept of the function's time to write results and give the run back."""
 
 
-class Yielded(Exception):
-    """The slice is over; the run goes back to the queue."""
-
-
-class SwitchedOff(Exception):
-    """The tenant's agents were switched off while the run was at work."""
-
-
-class CancelRequested(Exception):
-    """Somebody asked the run to stop."""
+SHORT_WAIT: Final = timedelta(seconds=2)
+"""Waits up to this are slept; longer ones give the run back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +52,10 @@ class Providers:
 
     companies: CompanySource
     model: LanguageModel
+    terms: Mapping[str, Terms] = MappingProxyType({})  # by provider
+
+    def terms_of(self, quote: Quote) -> Terms:
+        return self.terms.get(quote.provider, Terms())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +97,20 @@ class DurableRun:
     origin: Origin
     providers: Providers
     deadline: "Deadline"
-    recorded: dict[str, Step]
+    recorded: dict[str, Step] = field(default_factory=dict)
+    tries: Counter[str] = field(default_factory=Counter)  # of a step's call that met a provider's trouble
+    sleep: Callable[[float], None] = time.sleep
     unwritten: Unwritten = field(default_factory=Unwritten)
     counters: Counters = field(default_factory=Counters)
     notes: dict[str, Any] = field(default_factory=dict)
     has_progressed: bool = False  # a step was recorded in this slice
     _total: int | None = None
 
-    def __post_init__(self) -> None:
-        for step in self.recorded.values():
+    def recall(self, steps: Iterable[Step], tries: Mapping[str, int]) -> None:
+        """Take over what earlier slices did, and how often they tried which calls in vain."""
+        self.tries.update(tries)
+        for step in steps:
+            self.recorded[step.key] = step
             self.counters.count(step)
 
     # What agents call
@@ -128,14 +127,11 @@ class DurableRun:
         input_hash = fingerprint(inputs)
         if (done := self._done(key, input_hash)) is not None:
             return decode(done.output, returns)
-        reserved = [Reserved.of(key, pays)] if pays else []
-        self._checkpoint(reserved, current_step=key)
-        outcome = self._perform(lambda call: encode(work(call), returns), reserved[0] if reserved else None)
-        if reserved:
-            self.unwritten.settled.append(reserved[0].settled(outcome.error))
-        if outcome.error is not None:
-            raise outcome.error
-        self._remember(Step(key, input_hash, outcome.output, duration_ms=outcome.duration_ms))
+        entry = self._book_one(key, pays)
+        outcome = self.perform(lambda call: encode(work(call), returns), entry)
+        if (error := self.close(key, entry, outcome.error)) is not None:
+            raise error
+        self.remember(Step(key, input_hash, outcome.output, duration_ms=outcome.duration_ms))
         return decode(outcome.output, returns)
 
     def look_up(
@@ -145,9 +141,9 @@ class DurableRun:
         if (done := self._done(key, input_hash)) is not None:
             return decode(done.output, returns)
         self._stop_if_due()
-        with self._fenced(current_step=key) as work:
+        with self._fenced(current_step=key) as (work, _):
             output = encode(read(crm.Reader(work)), returns)
-        self._remember(Step(key, input_hash, output))
+        self.remember(Step(key, input_hash, output))
         return decode(output, returns)
 
     def map(
@@ -165,102 +161,27 @@ class DurableRun:
         hashes = {name: fingerprint(item) for name, item in keyed.items()}
         todo = [name for name in keyed if self._done(name, hashes[name]) is None]
         self._total = self.counters.processed + len(todo)
-        if todo:
-            self._run_window(
-                todo,
-                lambda name, call: encode(work(call, keyed[name]), returns),
-                hashes=hashes,
-                pays=pays,
-                propose=lambda name, output: propose(keyed[name], decode(output, returns)),
-                concurrency=min(concurrency, IN_FLIGHT),
-            )
+        Window(
+            self,
+            work=lambda name, call: encode(work(call, keyed[name]), returns),
+            propose=lambda name, output: propose(keyed[name], decode(output, returns)),
+            hashes=hashes,
+            pays=pays,
+            concurrency=min(concurrency, IN_FLIGHT),
+            waiting=todo[::-1],
+        ).go_through()
         return [decode(step.output, returns) for name in keyed if (step := self.recorded[name]).error is None]
 
     def note(self, **facts: Any) -> None:
         self.notes.update(facts)
 
-    # The window
+    # The calls
 
-    def _run_window(
-        self,
-        todo: list[str],
-        work: Callable[[str, Call], Any],
-        *,
-        hashes: dict[str, str],
-        pays: Quote | None,
-        propose: Callable[[str, Any], Proposal | None],
-        concurrency: int,
-    ) -> None:
-        """Keep up to `concurrency` calls in flight; after each group that ends, one transaction."""
-        waiting = list(reversed(todo))
-        in_flight: dict[Future[Outcome], tuple[str, Reserved | None]] = {}
-        stop: BaseException | None = None
-        with ThreadPoolExecutor(concurrency, thread_name_prefix="call") as pool:
-            while waiting or in_flight:
-                try:
-                    if stop is None:
-                        self._stop_if_due()
-                        names = [
-                            waiting.pop() for _ in range(min(concurrency - len(in_flight), len(waiting)))
-                        ]
-                        booked = [Reserved.of(name, pays) if pays else None for name in names]
-                        self._checkpoint(
-                            [entry for entry in booked if entry], current_step=names[0] if names else None
-                        )
-                        for name, entry in zip(names, booked, strict=True):
-                            in_flight[pool.submit(self._perform, partial(work, name), entry)] = (name, entry)
-                except (Yielded, SwitchedOff, CancelRequested, ProviderBusy) as why:
-                    stop = why
-                if not in_flight:
-                    break
-                ended, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    name, entry = in_flight.pop(future)
-                    stop = self._take_in(name, entry, future.result(), hashes[name], propose) or stop
-        if stop is not None:
-            raise stop
-
-    def _take_in(
-        self,
-        name: str,
-        entry: "Reserved | None",
-        outcome: "Outcome",
-        input_hash: str,
-        propose: Callable[[str, Any], Proposal | None],
-    ) -> BaseException | None:
-        """Note one call's result. Returns what the whole run has to stop for, if anything."""
-        if entry:
-            self.unwritten.settled.append(entry.settled(outcome.error))
-        proposal: Proposal | None = None
-        error = outcome.error
-        if isinstance(error, (ProviderBusy, *ENDS_THE_RUN)):
-            return error
-        if error is None:
-            try:
-                proposal = propose(name, outcome.output)
-            except Exception as wrong:  # noqa: BLE001 - one bad item fails that item only
-                error = wrong
-        if error is None:
-            self._remember(
-                Step(name, input_hash, outcome.output, item=True, duration_ms=outcome.duration_ms), proposal
-            )
-            return None
-        if not isinstance(error, AppError):
-            logger.error("an item failed unexpectedly", exc_info=error, extra={"step": name})
-        message, code = (
-            (error.message, error.code)
-            if isinstance(error, AppError)
-            else ("This item could not be worked on: something unexpected was in it.", "unexpected")
-        )
-        failed = Step(name, input_hash, None, message, code, item=True, duration_ms=outcome.duration_ms)
-        self._remember(failed)
-        return None
-
-    def _perform(self, work: Callable[[Call], Any], entry: "Reserved | None") -> "Outcome":
+    def perform(self, work: Callable[[Call], Any], entry: Reserved | None) -> "Outcome":
         """Make one call, on any thread. Never raises."""
         started = time.monotonic()
         caller = Caller(
-            meter=entry.meter if entry else Reserved.of("", Quote("", "")).meter,
+            meter=entry.meter if entry else Meter(),
             timeout=self.deadline.call_timeout(),
             call_id=entry.id if entry else "",
         )
@@ -272,6 +193,65 @@ class DurableRun:
         reach(Point.AFTER_CALL)
         return Outcome(output, error, round((time.monotonic() - started) * 1000))
 
+    def close(self, name: str, entry: Reserved | None, error: Exception | None) -> Exception | None:
+        """Close a call's books. Returns its error, or what a provider's trouble comes to: a try later, or none."""
+        if entry:
+            self.unwritten.settle(entry, error)
+        if not isinstance(error, ProviderBusy) or error.code not in TROUBLE:
+            return error
+        self.tries[name] += 1
+        if self.tries[name] >= TRIES:
+            what = error.message.partition(". ")[0]
+            return ProviderFailed(f"{what}. The call was tried {TRIES} times.", code=error.code)
+        wait_for = max(error.retry_after or timedelta(), backoff(self.tries[name]))
+        return ProviderBusy(error.message, code=error.code, retry_after=wait_for)
+
+    # The gates
+
+    def _book_one(self, key: str, pays: Quote | None) -> Reserved | None:
+        """Book one call, waiting for its turn if that is near."""
+        while True:
+            booked, refusal = self.book([key], pays, counts=False)
+            if refusal is None:
+                return booked[0]
+            self.sleep(self.patience(refusal, nothing_runs=True) or 0)
+
+    def book(
+        self, names: Sequence[str], pays: Quote | None, *, counts: bool
+    ) -> tuple[list[Reserved | None], Refusal | None]:
+        """Write what is unwritten and book the calls to come: all, or the first few of them and why not more.
+
+        `counts` says whether these are items, which an agent's limits count.
+        """
+        if pays is None:
+            self._checkpoint((), current_step=names[0] if names else None)
+            return [None] * len(names), None
+        refused: Refusal | None = None
+        while True:
+            entries = [Reserved.of(name, pays, self.providers.terms_of(pays)) for name in names]
+            refusal = self._checkpoint(entries, current_step=names[0] if names else None, counts=counts)
+            if refusal is None:
+                return list(entries), refused
+            refused = refusal
+            if refusal.fits < 1:
+                return [], refused
+            names = names[: refusal.fits]
+
+    def patience(self, refusal: Refusal, *, nothing_runs: bool) -> float | None:
+        """Seconds until it is worth asking again; None: not before a call has ended.
+
+        Raises what the run has to stop for when no call is under way and it is not worth waiting.
+        """
+        if refusal.retry_in is not None and refusal.retry_in <= SHORT_WAIT:
+            return refusal.retry_in.total_seconds()
+        if not nothing_runs:
+            return None
+        if refusal.gate is Gate.DAILY:
+            raise Enough(refusal.words)
+        if refusal.retry_in is not None:
+            raise LimitReached(refusal.words, code=f"{refusal.gate}_limit", retry_after=refusal.retry_in)
+        raise BudgetReached(refusal.words, code=f"budget_{refusal.gate}")
+
     # The record
 
     def _done(self, key: str, input_hash: str) -> Step | None:
@@ -280,7 +260,7 @@ class DurableRun:
             check_same(step, input_hash)
         return step
 
-    def _remember(self, step: Step, proposal: Proposal | None = None) -> None:
+    def remember(self, step: Step, proposal: Proposal | None = None) -> None:
         self.recorded[step.key] = step
         self.counters.count(step)
         self.unwritten.steps.append((step, proposal))
@@ -289,35 +269,44 @@ class DurableRun:
         if self.deadline.slice_is_over():
             raise Yielded
 
-    def _checkpoint(self, reserved: list[Reserved], *, current_step: str | None) -> None:
-        """Write what is unwritten and book what comes, or find out that the run has to stop."""
+    def _checkpoint(
+        self, reserved: Sequence[Reserved], *, current_step: str | None, counts: bool = False
+    ) -> Refusal | None:
+        """Write what is unwritten and book what comes, or say who refused, or find that the run has to stop."""
         self._stop_if_due()
-        with self._fenced(reserved, current_step=current_step):
+        with self._fenced(reserved, current_step=current_step, counts=counts) as (_, answered):
             pass
+        return queries.answer(answered).refusal
 
     @contextmanager
-    def _fenced(self, reserved: Sequence[Reserved] = (), *, current_step: str | None) -> Iterator[Work]:
+    def _fenced(
+        self, reserved: Sequence[Reserved] = (), *, current_step: str | None, counts: bool = False
+    ) -> Iterator[tuple[Work, Deferred]]:
         """A fenced transaction that writes what is unwritten and books what comes; then, whether to stop."""
         reach(Point.BEFORE_CHECKPOINT)
         try:
             with self.database.enter(self.actor) as work:
-                queries.fence(work.session, self.lease)
-                answered = self._write(work, reserved, current_step=current_step)
-                yield work
+                answered = self._write(work, reserved, current_step=current_step, counts=counts)
+                yield work, answered
         except DBAPIError as error:
             queries.raise_if_lost(error)
             raise
         self.has_progressed = self.has_progressed or bool(self.unwritten.steps)
         self.unwritten = Unwritten()
         reach(Point.AFTER_CHECKPOINT)
-        orders = queries.orders(answered)
-        if orders.cancel_requested or not orders.agents_enabled:
-            self.unwritten.settled.extend(entry.settled(None) for entry in reserved)
-            raise CancelRequested if orders.cancel_requested else SwitchedOff
+        answer = queries.answer(answered)
+        if answer.cancel_requested:
+            raise CancelRequested
+        if not answer.agents_enabled:
+            raise SwitchedOff
 
-    def _write(self, work: Work, reserved: Sequence[Reserved], *, current_step: str | None) -> Deferred:
-        births = propose(work, self.origin, [proposal for _, proposal in self.unwritten.steps if proposal])
-        outcomes = iter(births)
+    def _write(
+        self, work: Work, reserved: Sequence[Reserved], *, current_step: str | None, counts: bool
+    ) -> Deferred:
+        proposals = [proposal for _, proposal in self.unwritten.steps if proposal]
+        if proposals:
+            queries.fence(work.session, self.lease)  # the run's lock comes before those of its proposals
+        outcomes = iter(propose(work, self.origin, proposals))
         return queries.checkpoint(
             work.session,
             self.lease,
@@ -326,10 +315,29 @@ class DurableRun:
                 for step, proposal in self.unwritten.steps
             ],
             settled=self.unwritten.settled,
-            reserved=[entry.as_row() for entry in reserved],
+            news=self.unwritten.news,
+            calls=[entry.as_row() for entry in reserved],
+            quote=self._quoted(reserved[0], counts=counts) if reserved else None,
             current_step=current_step,
             total=self._total,
         )
+
+    def _quoted(self, entry: Reserved, *, counts: bool) -> dict[str, Any]:
+        """What each of some calls may cost at worst, and what it counts towards."""
+        settings = self.database.settings
+        worst = entry.terms.worst(entry.quote)
+        return {
+            "provider": entry.quote.provider,
+            "operation": entry.quote.operation,
+            "credits": entry.quote.credits,
+            "dollars": None if worst is None else str(worst),
+            "payer": entry.terms.payer.value,
+            "credential": entry.terms.credential,
+            "perMinute": entry.terms.calls_per_minute,
+            "countsItems": counts,
+            "platformCredits": settings.platform_credits_per_month,
+            "platformDollars": settings.platform_dollars_per_month,
+        }
 
     def finish(self) -> None:
         """Write what is left before the run is let go of; a request to stop comes too late by then."""

@@ -17,20 +17,14 @@ from chalicelib.db.queries import approvals
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor, engine_for
-from chalicelib.domain.errors import AppError, Invalid, LeaseLost, ProviderBusy
+from chalicelib.domain.errors import AppError, Invalid, LeaseLost, LimitReached, ProviderBusy
 from chalicelib.domain.ids import CustomerId, RunId, new_id
-from chalicelib.domain.runs import FAILURES_IN_A_ROW, RunStatus, Trigger, backoff
+from chalicelib.domain.runs import FAILURES_IN_A_ROW, TROUBLE, RunStatus, Trigger, backoff
 from chalicelib.faults import Point, reach
 from chalicelib.services.approvals.propose import Origin
-from chalicelib.services.runs.context import (
-    CancelRequested,
-    Deadline,
-    DurableRun,
-    Providers,
-    SwitchedOff,
-    Yielded,
-)
+from chalicelib.services.runs.context import Deadline, DurableRun, Providers
 from chalicelib.services.runs.record import Step
+from chalicelib.services.runs.stops import CancelRequested, Enough, SwitchedOff, Yielded
 from chalicelib.services.triggers import take_events
 
 logger = logging.getLogger(__name__)
@@ -48,6 +42,7 @@ class Engine:
     database: Database
     providers: Callable[[CustomerId], Providers]
     clock: Callable[[], float] = field(default=time.monotonic)
+    sleep: Callable[[float], None] = field(default=time.sleep)
 
     def visit(self, customer_id: CustomerId, function_left: Callable[[], timedelta]) -> RunId | None:
         """Work on one run of this tenant for a slice. Returns which, or None when there was nothing to do."""
@@ -127,7 +122,11 @@ class _Visit:
             self._give_back(run, SWITCHED_OFF, "Agents are switched off.")
         except CancelRequested:
             self._end(RunStatus.CANCELLED, run)
-        except ProviderBusy as busy:
+        except Enough as enough:
+            if run is not None:
+                run.note(stoppedBy="daily_limit", message=str(enough))
+            self._end(RunStatus.COMPLETED, run)
+        except (ProviderBusy, LimitReached) as busy:
             wait = timedelta(minutes=1) if busy.retry_after is None else busy.retry_after
             self._give_back(run, wait, busy.message)
         except AppError as refused:
@@ -188,20 +187,22 @@ class _Visit:
             origin=origin,
             providers=self.engine.providers(self.actor.customer_id),
             deadline=deadline,
-            recorded=self._recorded(),
+            sleep=self.engine.sleep,
         )
+        if self.row.attempt > 1:
+            self._recall(self.run)
         return self.run
 
-    def _recorded(self) -> dict[str, Step]:
-        """What earlier slices did, if this is not the first."""
-        if self.row.attempt == 1:
-            return {}
+    def _recall(self, run: DurableRun) -> None:
+        """What earlier slices did, and which calls they tried in vain."""
         with self.engine.database.enter(self.actor) as work:
             rows = queries.steps(work.session, self.actor.scope, self.lease.run_id)
-        return {
-            row.key: Step(row.key, row.input_hash, row.output, row.error, row.error_code, item=row.item)
+            tries = queries.tries(work.session, self.actor.scope, self.lease.run_id, TROUBLE)
+        steps = [
+            Step(row.key, row.input_hash, row.output, row.error, row.error_code, item=row.item)
             for row in rows
-        }
+        ]
+        run.recall(steps, tries)
 
     def _give_back(self, run: DurableRun | None, due: timedelta, reason: str | None) -> None:
         """To the queue, due later; waiting is no failure."""

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from chalicelib.agents.base import Proposal
-from chalicelib.domain.errors import AppError, Conflict
+from chalicelib.domain.errors import AppError, Conflict, ProviderBusy
 from chalicelib.domain.ids import UsageEntryId, new_usage_entry_id
-from chalicelib.domain.money import Charge, Meter, Quote
+from chalicelib.domain.money import Charge, EntryStatus, Meter, Quote, Terms
 
 Value = TypeVar("Value")
 
@@ -102,41 +102,54 @@ class Reserved:
     id: UsageEntryId
     step_key: str
     quote: Quote
+    terms: Terms
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
-    def of(cls, step_key: str, quote: Quote) -> "Reserved":
-        return cls(new_usage_entry_id(), step_key, quote)
+    def of(cls, step_key: str, quote: Quote, terms: Terms) -> "Reserved":
+        return cls(new_usage_entry_id(), step_key, quote, terms)
 
     def as_row(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "stepKey": self.step_key,
-            "provider": self.quote.provider,
-            "operation": self.quote.operation,
-            "model": None,
-            "credits": self.quote.credits,
-        }
+        return {"id": self.id, "stepKey": self.step_key}
 
     def settled(self, error: BaseException | None) -> dict[str, Any]:
         """How the books close: what the provider charged, nothing, or nobody knows."""
+        code = error.code if isinstance(error, AppError) else "unexpected" if error else None
         charge = self.meter.total()
         if charge is None:
-            unknown = isinstance(error, AppError) and error.code == "provider_timeout"
-            charge = Charge(credits=self.quote.credits if unknown else 0)
-            status = "unknown" if unknown else "released"
+            status = EntryStatus.UNKNOWN if code == "provider_timeout" else EntryStatus.RELEASED
+            charge = Charge()
         else:
-            status = "settled"
+            status = EntryStatus.SETTLED
+        dollars = self.terms.cost(charge)
         return {
             "id": self.id,
-            "status": status,
+            "status": status.value,
             "model": _short(charge.model, 100),
             "credits": charge.credits,
+            "dollars": None if dollars is None else str(dollars),
             "tokensIn": charge.tokens_in,
             "tokensCached": charge.tokens_cached,
             "tokensOut": charge.tokens_out,
             "tokensReasoning": charge.tokens_reasoning,
             "requestId": _short(charge.request_id, 200),
+            "errorCode": code and code[:50],
+        }
+
+    def news(self, error: BaseException | None) -> dict[str, Any] | None:
+        """What the provider said of its rate limit, if anything."""
+        blocked = (
+            error.retry_after if isinstance(error, ProviderBusy) and error.code == "rate_limited" else None
+        )
+        heard = self.meter.news
+        if blocked is None and heard is None:
+            return None
+        return {
+            "credential": self.terms.credential,
+            "endpointGroup": self.quote.endpoint_group,
+            "perMinute": heard and heard.per_minute,
+            "left": heard and heard.left,
+            "blockedForSeconds": None if blocked is None else blocked.total_seconds(),
         }
 
 
@@ -151,12 +164,13 @@ class Unwritten:
 
     steps: list[tuple[Step, Proposal | None]] = field(default_factory=list)
     settled: list[dict[str, Any]] = field(default_factory=list)
+    news: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self) -> "Unwritten":
-        """All of it, leaving nothing."""
-        taken = Unwritten(self.steps, self.settled)
-        self.steps, self.settled = [], []
-        return taken
+    def settle(self, entry: Reserved, error: BaseException | None) -> None:
+        """Close a call's books, and keep what the provider said of its limits."""
+        self.settled.append(entry.settled(error))
+        if news := entry.news(error):
+            self.news.append(news)
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.settled)
