@@ -70,6 +70,12 @@ class ModelPrice:
         return (millionths / MILLION).quantize(MILLIONTH, rounding=ROUND_UP)
 
 
+def dollars_of(amount: float | None) -> Decimal | None:
+    """An amount of JSON's in whole cents."""
+    return None if amount is None else Decimal(str(amount)).quantize(CENT)
+
+
+CENT: Final = Decimal("0.01")
 MILLION: Final = 1_000_000
 MILLIONTH: Final = Decimal("0.000001")
 

@@ -443,7 +443,7 @@ BEGIN
 END
 $$;
 
--- A tenant that raises a limit or a budget has the runs that wait look again. The caller has to ring.
+-- Has the runs that wait, of one configuration or all, look again. The caller has to ring.
 CREATE FUNCTION wake_waiting(p_config text DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_woken int;

@@ -17,18 +17,9 @@ from chalicelib.services import agents
 from chalicelib.services.schedules import Scheduler
 from tests.builders import a_config, rows
 from tests.conftest import World
+from tests.fakes.clock import Hands
 
 START = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
-
-
-class Hands:
-    """A clock that tests set."""
-
-    def __init__(self, moment: datetime) -> None:
-        self.moment = moment
-
-    def __call__(self) -> datetime:
-        return self.moment
 
 
 @pytest.fixture

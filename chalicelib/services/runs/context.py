@@ -201,7 +201,7 @@ class DurableRun:
             return error
         self.tries[name] += 1
         if self.tries[name] >= TRIES:
-            what = error.message.partition(". ")[0]
+            what = error.message.partition(". ")[0].rstrip(".")
             return ProviderFailed(f"{what}. The call was tried {TRIES} times.", code=error.code)
         wait_for = max(error.retry_after or timedelta(), backoff(self.tries[name]))
         return ProviderBusy(error.message, code=error.code, retry_after=wait_for)
