@@ -338,6 +338,46 @@ $$;
 
 -- The queue ----------------------------------------------------------------------------------------
 
+-- Ends a run for good, tells the world, and lets go of what it had reserved. The caller holds the row. An output is
+-- given the ids of the run's approval items.
+CREATE OR REPLACE FUNCTION end_run(
+    p_run text, p_status text, p_output jsonb, p_error_code text, p_error text, p_sinks text[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    r agent_runs;
+BEGIN
+    UPDATE agent_runs SET
+        status = p_status,
+        output = p_output || jsonb_build_object('approvalItemIds', coalesce((
+            SELECT jsonb_agg(items.id ORDER BY items.id) FROM (
+                SELECT i.id FROM approval_items i
+                WHERE i.customer_id = current_customer() AND i.agent_run_id = p_run ORDER BY i.id LIMIT 1000
+            ) items
+        ), '[]')),
+        error_code = p_error_code, error = p_error,
+        lease_token = NULL, lease_expires_at = NULL, wait_reason = NULL, current_step = NULL,
+        completed_at = app_now()
+    WHERE customer_id = current_customer() AND id = p_run AND status IN ('pending', 'running')
+    RETURNING * INTO r;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the run is over' USING ERRCODE = 'BV001';
+    END IF;
+    UPDATE usage_entries SET status = 'unknown', settled_at = app_now()
+    WHERE customer_id = current_customer() AND run_id = p_run AND status = 'reserved';
+    PERFORM emit_events(p_sinks, jsonb_build_array(jsonb_build_object(
+        'type', 'agent.run.' || p_status,
+        'aggregateType', 'agent',
+        'aggregateId', p_run,
+        'causation', r.causation,
+        'payload', jsonb_strip_nulls(jsonb_build_object(
+            'runId', r.id, 'agentType', r.agent_type, 'agentConfigId', r.agent_config_id,
+            'itemsProcessed', r.items_processed, 'itemsSucceeded', r.items_succeeded,
+            'itemsFailed', r.items_failed, 'error', p_error, 'errorCode', p_error_code
+        ))
+    )));
+END
+$$;
+
 -- Takes the tenant's best due run, if a slot is free. Returns one row: `run` is empty where there was none to
 -- take, and as it is now where one was taken (a join with the table would show it as it was before this
 -- statement waited for the queue). `rings`: the caller has to send a message; `told`: events were emitted.

@@ -104,7 +104,7 @@ def the_books_agree(world: World, tenant: Tenant | None = None) -> None:
 def test_an_hourly_limit_is_waited_for_and_no_item_counts_twice(world: World, clock: Hands) -> None:
     """Twelve companies at five an hour are done in the third hour; an item that was tried again counts once.
 
-    Seen red with the counter raised for every booked call, and with the hour taken from the run's start.
+    Seen red with every booked call counted, and with the hour begun in UTC.
     """
     busy = iter([True])
 
@@ -197,7 +197,7 @@ def test_a_budget_of_credits_ends_the_run_with_a_sentence(world: World) -> None:
 
 
 def test_a_months_first_call_obeys_its_budget(world: World) -> None:
-    """Seen red with the cap compared before the month's row was there."""
+    """Seen red with the caps asked only of a month that has a row."""
     a_budget(world, monthly=0)
     companies = ScriptedCompanies()
     run_id = a_run(world.database, world.ours.manager)
@@ -514,7 +514,7 @@ def test_a_call_of_a_cancelled_run_is_not_booked(world: World) -> None:
 
 
 def test_a_refusal_books_nothing_and_says_what_fits(world: World) -> None:
-    """Seen red with the limit's counter raised before the budget was asked."""
+    """Seen red with what a gate refused booked all the same."""
     config = a_config(world.database, world.ours.manager, limits={"hourly": 6})
     a_budget(world, monthly=5)
     lease = running(world, config_id=config)
@@ -560,7 +560,13 @@ IN_THE_HOUR = "SELECT hour_items AS booked, 60 AS cap FROM limit_counters"
 
 
 def crowd(
-    world: World, database: Database, *, config_id: Any, look: str, per_minute: int | None = None
+    world: World,
+    database: Database,
+    *,
+    config_id: Any,
+    look: str,
+    per_minute: int | None = None,
+    price: int | None = None,
 ) -> list[Any]:
     """Fifty workers with connections of their own book, settle, release and lose calls of runs of their own.
 
@@ -579,7 +585,10 @@ def crowd(
             barrier.wait(60)
             for turn in range(4):
                 keys = [f"item:{number}:{turn}:{n}" for n in range(chance.randint(1, 8))]
-                quote: dict[str, Any] = {"credits": chance.randint(1, 9), "perMinute": per_minute}
+                quote: dict[str, Any] = {
+                    "credits": chance.randint(1, 9) if price is None else price,
+                    "perMinute": per_minute,
+                }
                 booked, answer, saw = checkpoint(theirs, leases[number], keys=keys, look=look, **quote)
                 if answer.refusal and answer.refusal.fits:
                     keys = keys[: answer.refusal.fits]
@@ -588,7 +597,7 @@ def crowd(
                     seen.append((saw.booked, saw.cap, len(booked)))
                 fates = [chance.choice(["settled", "released", "unknown"]) for _ in booked]
                 settled = [
-                    {"id": entry, "status": fate, "credits": int(fate == "settled")}
+                    {"id": entry, "status": fate, "credits": int(fate == "settled" and price is None)}
                     for entry, fate in zip(booked, fates, strict=True)
                 ]
                 checkpoint(theirs, leases[number], settled=settled)
@@ -638,11 +647,26 @@ def test_fifty_workers_never_overshoot_a_budget_that_changes_under_them(world: W
     the_books_agree(world)
 
 
-def test_fifty_workers_never_overshoot_a_limit_nor_a_rate(world: World, many: Database) -> None:
+def test_fifty_workers_never_overshoot_a_limit(world: World, clock: Hands, many: Database) -> None:
     """Seen red with the limit's counter read without its lock."""
     config = a_config(world.database, world.ours.manager, limits={"hourly": 60})
-    seen = crowd(world, many, config_id=config, look=IN_THE_HOUR, per_minute=50)
+    seen = crowd(world, replace(many, clock=clock), config_id=config, look=IN_THE_HOUR)
     assert [(booked, cap) for booked, cap, _ in seen if booked > cap] == []
     (counter,) = rows(world.database, world.ours.manager, "SELECT hour_items FROM limit_counters")
-    assert counter.hour_items == sum(count for *_, count in seen) == 50
+    assert counter.hour_items == sum(count for *_, count in seen) == 60
     the_books_agree(world)
+
+
+def test_fifty_workers_never_overshoot_a_rate(world: World, clock: Hands, many: Database) -> None:
+    """Nothing but the bucket's own lock keeps them apart. Seen red without it."""
+    seen = crowd(
+        world,
+        replace(many, clock=clock),
+        config_id=None,
+        look="SELECT 0 AS booked, 0 AS cap",
+        per_minute=70,
+        price=0,
+    )
+    assert sum(count for *_, count in seen) == 70
+    (bucket,) = all_buckets(world, "apollo:enrich_company")
+    assert bucket.used == 70

@@ -305,17 +305,6 @@ def item_types(session: Session, scope: TenantScope, ids: Sequence[str]) -> dict
     return {row.id: row.item_type for row in rows}
 
 
-def ids_of_run(session: Session, scope: TenantScope, run_id: str) -> list[str]:
-    return list(
-        session.scalars(
-            select(ApprovalItem.id)
-            .where(ApprovalItem.customer_id == scope, ApprovalItem.agent_run_id == run_id)
-            .order_by(ApprovalItem.id)
-            .limit(1000)
-        )
-    )
-
-
 def approved_since(session: Session, scope: TenantScope, moment: Any) -> int:
     return (
         session.scalar(

@@ -103,8 +103,13 @@ class DurableRun:
     unwritten: Unwritten = field(default_factory=Unwritten)
     counters: Counters = field(default_factory=Counters)
     notes: dict[str, Any] = field(default_factory=dict)
-    has_progressed: bool = False  # a step was recorded in this slice
+    _recorded_some: bool = False
     _total: int | None = None
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether a step was recorded in this slice, or is about to be."""
+        return self._recorded_some or bool(self.unwritten.steps)
 
     def recall(self, steps: Iterable[Step], tries: Mapping[str, int]) -> None:
         """Take over what earlier slices did, and how often they tried which calls in vain."""
@@ -209,7 +214,10 @@ class DurableRun:
     # The gates
 
     def _book_one(self, key: str, pays: Quote | None) -> Reserved | None:
-        """Book one call, waiting for its turn if that is near."""
+        """Book one call, waiting for its turn if that is near. Without one, and nothing to write, nothing is done."""
+        if pays is None and not self.unwritten:
+            self._stop_if_due()
+            return None
         while True:
             booked, refusal = self.book([key], pays, counts=False)
             if refusal is None:
@@ -286,12 +294,16 @@ class DurableRun:
         reach(Point.BEFORE_CHECKPOINT)
         try:
             with self.database.enter(self.actor) as work:
+                if self._proposes():
+                    queries.fence(
+                        work.session, self.lease
+                    )  # the run's lock comes before those of its proposals
                 answered = self._write(work, reserved, current_step=current_step, counts=counts)
                 yield work, answered
         except DBAPIError as error:
             queries.raise_if_lost(error)
             raise
-        self.has_progressed = self.has_progressed or bool(self.unwritten.steps)
+        self._recorded_some = self.has_progressed
         self.unwritten = Unwritten()
         reach(Point.AFTER_CHECKPOINT)
         answer = queries.answer(answered)
@@ -304,8 +316,6 @@ class DurableRun:
         self, work: Work, reserved: Sequence[Reserved], *, current_step: str | None, counts: bool
     ) -> Deferred:
         proposals = [proposal for _, proposal in self.unwritten.steps if proposal]
-        if proposals:
-            queries.fence(work.session, self.lease)  # the run's lock comes before those of its proposals
         outcomes = iter(propose(work, self.origin, proposals))
         return queries.checkpoint(
             work.session,
@@ -339,11 +349,19 @@ class DurableRun:
             "platformDollars": settings.platform_dollars_per_month,
         }
 
-    def finish(self) -> None:
-        """Write what is left before the run is let go of; a request to stop comes too late by then."""
-        if self.unwritten:
+    def write_proposals(self) -> None:
+        """Write what is left if it proposes something: that takes a while, and the queue shall not wait for it."""
+        if self._proposes():
             with suppress(CancelRequested, SwitchedOff), self._fenced(current_step=None):
                 pass
+
+    def _proposes(self) -> bool:
+        return any(proposal for _, proposal in self.unwritten.steps)
+
+    def write_rest(self, work: Work) -> None:
+        """Write what is left, in a transaction that holds the run already."""
+        if self.unwritten:
+            self._write(work, (), current_step=None, counts=False)
 
     def give_up(self) -> None:
         """Forget what could not be written; its calls are booked as unknown when the run is let go of."""

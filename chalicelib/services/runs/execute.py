@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
-from chalicelib.db.queries import approvals
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor, engine_for
@@ -206,14 +205,10 @@ class _Visit:
 
     def _give_back(self, run: DurableRun | None, due: timedelta, reason: str | None) -> None:
         """To the queue, due later; waiting is no failure."""
-        if run is not None:
-            run.finish()
-        self._hand_over(due, reason, failures=0 if run and run.has_progressed else self.row.failures)
+        self._hand_over(run, due, reason, failures=0 if run and run.has_progressed else self.row.failures)
 
     def _back_off(self, run: DurableRun | None) -> None:
         """After a bug: try again later, at most FAILURES_IN_A_ROW times without progress."""
-        if run is not None:
-            run.finish()
         failures = 1 if run and run.has_progressed else self.row.failures + 1
         if failures >= FAILURES_IN_A_ROW:
             said = AppError(
@@ -224,12 +219,14 @@ class _Visit:
             self._end(RunStatus.FAILED, run, said)
         else:
             self._hand_over(
-                backoff(failures), "Something unexpected happened; trying again.", failures=failures
+                run, backoff(failures), "Something unexpected happened; trying again.", failures=failures
             )
 
-    def _hand_over(self, due: timedelta, reason: str | None, *, failures: int) -> None:
+    def _hand_over(
+        self, run: DurableRun | None, due: timedelta, reason: str | None, *, failures: int
+    ) -> None:
         settings = self.engine.database.settings
-        with self._ending() as work:
+        with self._ending(run) as work:
             row = queries.give_back(
                 work.session,
                 self.lease,
@@ -244,18 +241,14 @@ class _Visit:
             self.engine.database.signals.ring(self.actor.customer_id, delay=due)
 
     def _end(self, status: RunStatus, run: DurableRun | None, refused: AppError | None = None) -> None:
-        if run is not None:
-            run.finish()
         settings = self.engine.database.settings
         reach(Point.BEFORE_END)
-        with self._ending() as work:
-            queries.fence(work.session, self.lease, queue=True)
-            item_ids = approvals.ids_of_run(work.session, self.actor.scope, self.lease.run_id) if run else []
+        with self._ending(run) as work:
             work.rung = queries.end(
                 work.session,
                 self.lease.run_id,
                 status=status.value,
-                output=None if run is None else _output(run, item_ids, success=status is RunStatus.COMPLETED),
+                output=None if run is None else _output(run, success=status is RunStatus.COMPLETED),
                 code=refused.code if refused else None,
                 error=refused.message if refused else None,
                 limit=settings.agents_max_concurrent_runs,
@@ -265,18 +258,25 @@ class _Visit:
         reach(Point.AFTER_END)
 
     @contextmanager
-    def _ending(self) -> Iterator[Work]:
-        """The transaction that lets go of the run."""
+    def _ending(self, run: DurableRun | None) -> Iterator[Work]:
+        """The transaction that writes what is left and lets go of the run; a request to stop comes too late by then."""
+        if run is not None:
+            run.write_proposals()
         try:
             with self.engine.database.enter(self.actor) as work:
+                queries.fence(work.session, self.lease, queue=True)
+                if run is not None:
+                    run.write_rest(work)
                 yield work
         except DBAPIError as error:
             queries.raise_if_lost(error)
             raise
 
 
-def _output(run: DurableRun, item_ids: list[str], *, success: bool) -> dict[str, Any]:
-    """The run's output, with the plan's fields; what an agent noted stands beside them."""
+def _output(run: DurableRun, *, success: bool) -> dict[str, Any]:
+    """The run's output, with the plan's fields; what an agent noted stands beside them. The ids of its approval
+    items are added where it is stored.
+    """
     failed = [step for step in run.recorded.values() if step.error is not None]
     return {
         "success": success,
@@ -287,6 +287,5 @@ def _output(run: DurableRun, item_ids: list[str], *, success: bool) -> dict[str,
             :1000
         ],
         "errors": [{"item": step.key, "error": step.error} for step in failed[:MOST_ERRORS_TOLD]],
-        "approvalItemIds": item_ids,
         **run.notes,
     }
