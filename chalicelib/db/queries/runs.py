@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, select, text
+from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -261,6 +261,13 @@ def tenants_with_due_runs(session: Session, *, patience: timedelta, limit: int, 
     """Those for whom a ring would do something, the longest unheard first; for the sweep, as bevyly_system."""
     parameters = {"patience": patience, "limit": limit, "enabled": enabled}
     return list(session.execute(_DUE_TENANTS, parameters).scalars())
+
+
+def add(session: Session, run: AgentRun) -> None:
+    """Store a new run with the next flight, which may be the one that commits."""
+    names = [column.name for column in AgentRun.__table__.columns]
+    stored = {name: getattr(run, name) for name in names if name in run.__dict__}
+    defer(session, insert(AgentRun), stored)
 
 
 def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:

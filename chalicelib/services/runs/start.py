@@ -64,8 +64,7 @@ def start(
     run = _accepted(work, agent, saved, config=config, inputs=given, trigger=trigger)
     if slot is not None:
         run.slot_at, run.slots_covered = slot.at, slot.covers
-    work.session.add(run)
-    work.session.flush()
+    queries.add(work.session, run)
     _announce(work, run)
     return run
 
@@ -80,8 +79,7 @@ def start_for_events(work: Work, *, config_id: AgentConfigId, causation: Causati
     config = check_config(agent, saved.config)
     run = _accepted(work, agent, saved, config=config, inputs={}, trigger=Trigger.EVENT)
     run.causation = causation.as_json()
-    work.session.add(run)
-    work.session.flush()
+    queries.add(work.session, run)
     _announce(work, run)
     return run
 
@@ -149,8 +147,7 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
     )
     if from_checkpoints and old.agent_version == agent.version:
         run.attempt = 1  # so that the first worker reads the record
-    work.session.add(run)
-    work.session.flush()
+    queries.add(work.session, run)
     if run.attempt:
         queries.copy_steps(work.session, work.actor.scope, source=old.id, target=run.id)
     _announce(work, run)
