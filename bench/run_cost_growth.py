@@ -3,13 +3,18 @@
 A sample is all that one run asks of the database: it is accepted, claimed, does three paid steps and ends; then
 a worker finds nothing more to claim, and somebody looks at the newest runs. Two databases on one server take
 turns. Their rows are spread alike over fifty customers, of whom the one that is measured has the most.
+
+`quiet_list` is beside the ratio: the newest runs of a customer who had many and has started none for a while,
+so that everybody else's newer rows lie between the end of the table and theirs.
+
+Where filling a million takes too long or the disk is short, fewer stand in; `rows` says how many.
 """
 
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +29,9 @@ from chalicelib.agents.base import AgentModel, Call, RunContext
 from chalicelib.agents.lead_source import ENRICH
 from chalicelib.api.runs import RunListing, list_runs
 from chalicelib.db.driver import create
+from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.companies import Company
+from chalicelib.domain.ids import CustomerId, new_id
 from chalicelib.services.runs.context import Providers
 from local.postgres import Postgres, throwaway
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
@@ -35,11 +42,13 @@ STEPS: Final = 3  # of a run that is measured
 LISTED: Final = 20
 TIMES: Final = 300
 WARM_UP: Final = 30
+QUIET_TIMES: Final = 20
 
 _AGENT: Final = "bench_growth"
 _CUSTOMERS: Final = 50
 _CHUNK: Final = 25_000
 _FILLERS: Final = 2
+_LONGEST_FILL: Final = 240.0  # seconds
 _ROOM_A_RUN: Final = 20_000  # bytes on disk: its steps, the indexes, the log, and as much again
 
 
@@ -51,6 +60,7 @@ def measure() -> Report:
             filled = time.perf_counter() - started
             ours, theirs = in_turns(grown.sample, young.sample, runs=TIMES, warm_up=WARM_UP)
             statements = grown.statements // (WARM_UP + TIMES)
+            quiet = in_turns(grown.quiet_sample, young.quiet_sample, runs=QUIET_TIMES)
             sizes = {name: _megabytes(postgres, name) for name in ("many", "few")}
     return Report(
         bench="run_cost_growth",
@@ -59,9 +69,13 @@ def measure() -> Report:
         unit="ms",
         reference=f"the same with {FEW:,} finished runs and {FEW * STEPS_A_RUN:,} steps, on the same server",
         extras={
-            "rows": {"runs": many, "steps": many * STEPS_A_RUN},
+            "rows": {"runs": grown.past, "steps": grown.past * STEPS_A_RUN},
             "database_mb": {"ours": sizes["many"], "theirs": sizes["few"]},
-            "parts": {name: _compared(grown.parts[name], young.parts[name]) for name in grown.parts},
+            "parts": {
+                name: _compared(grown.parts[name][WARM_UP:], young.parts[name][WARM_UP:])
+                for name in grown.parts
+            },
+            "quiet_list": _compared(*quiet),
             "statements": statements,
             "fill_seconds": round(filled),
         },
@@ -84,6 +98,8 @@ class _Runs:
     """One database's runs, one at a time; how long each part took, in milliseconds."""
 
     tenant: Tenant
+    quiet: Actor
+    past: int  # runs that were there before
     parts: dict[str, list[float]] = field(default_factory=dict)
     statements: int = 0
 
@@ -93,10 +109,16 @@ class _Runs:
         run_id = self._timed("accept", lambda: self.tenant.accept(_AGENT))
         done = self._timed("claim_and_work", lambda: self.tenant.visit(providers))
         nothing = self._timed("claim_in_vain", lambda: self.tenant.visit(providers))
-        listed = self._timed("list", self._newest)
+        listed = self._timed("list", partial(self._newest, self.tenant.manager))
         if (done, nothing, listed[:1], len(listed)) != (run_id, None, [(run_id, "completed")], LISTED):
             raise AssertionError(f"The run {run_id} went otherwise: {done}, {nothing}, {listed[:1]}.")
         return sum(sum(times) - before.get(name, 0) for name, times in self.parts.items())
+
+    def quiet_sample(self) -> float:
+        started = time.perf_counter()
+        if len(self._newest(self.quiet)) != LISTED:
+            raise AssertionError("The quiet customer has no past.")
+        return (time.perf_counter() - started) * 1000
 
     def count(self, *_: object) -> None:
         self.statements += 1
@@ -107,8 +129,8 @@ class _Runs:
         self.parts.setdefault(part, []).append((time.perf_counter() - started) * 1000)
         return result
 
-    def _newest(self) -> list[tuple[str, str]]:
-        with self.tenant.database.enter(self.tenant.manager) as work:
+    def _newest(self, actor: Actor) -> list[tuple[str, str]]:
+        with self.tenant.database.enter(actor) as work:
             page = list_runs(work, RunListing.model_validate({"limit": LISTED}))
         return [(run.id, run.status.value) for run in page.items]
 
@@ -117,46 +139,56 @@ class _Runs:
 def _filled(postgres: Postgres, name: str, runs: int) -> Iterator[_Runs]:
     """A database with a past. Rows that are there already are not checked again; constraints stay as they are."""
     with a_tenant(postgres, name) as tenant:
-        _fill(postgres, name, tenant, runs)
+        quiet = Actor(CustomerId(new_id("CustomerId")), None, Role.MANAGER)
+        past = _fill(postgres, name, (tenant.manager, quiet), runs)
         for table in ("agent_runs", "agent_run_steps"):
             postgres.execute(f"VACUUM (ANALYZE) {table}", database=name)
         postgres.execute("CHECKPOINT")
-        measured = _Runs(tenant)
+        measured = _Runs(tenant, quiet, past)
         event.listen(tenant.database.app, "before_cursor_execute", measured.count)
         yield measured
 
 
-def _fill(postgres: Postgres, name: str, tenant: Tenant, runs: int) -> None:
+def _fill(postgres: Postgres, name: str, customers: tuple[Actor, Actor], runs: int) -> int:
+    """How many runs there are now: as many as asked for, or as there was time for."""
+    deadline = time.monotonic() + _LONGEST_FILL
+    biggest, quiet = (actor.customer_id for actor in customers)
     engine = create(postgres.url(postgres.superuser, name), pool_size=_FILLERS)
     with engine.begin() as connection:
-        connection.execute(_OTHERS, {"others": _CUSTOMERS - 1})
+        connection.execute(_OTHERS, {"quiet": quiet, "others": _CUSTOMERS - 2})
 
-    def fill(first: int) -> None:
+    def fill(first: int) -> int:
+        end = min(first + _CHUNK, runs)
+        if time.monotonic() > deadline:
+            return 0
         with engine.begin() as connection:
             connection.execute(text("SET LOCAL session_replication_role = replica"))  # no foreign-key checks
             connection.execute(
                 _PAST,
                 {
-                    "biggest": tenant.manager.customer_id,
+                    "biggest": biggest,
+                    "quiet": quiet,
                     "first": first,
-                    "last": min(first + _CHUNK, runs) - 1,
+                    "last": end - 1,
                     "runs": runs,
                     "steps": STEPS_A_RUN,
                 },
             )
+        return end - first
 
     with ThreadPoolExecutor(_FILLERS) as pool:
-        list(pool.map(fill, range(0, runs, _CHUNK)))
+        filled = sum(pool.map(fill, range(0, runs, _CHUNK)))
     engine.dispose()
+    return filled
 
 
 _OTHERS: Final = text(
-    "INSERT INTO customers (id, name) SELECT new_id('cus'), 'Customer ' || n"
-    " FROM generate_series(1, CAST(:others AS int)) n"
+    "INSERT INTO customers (id, name) SELECT CASE n WHEN 0 THEN :quiet ELSE new_id('cus') END, 'Customer ' || n"
+    " FROM generate_series(0, CAST(:others AS int)) n"
 )
 _PAST: Final = text("""
     WITH tenants AS (
-        SELECT array_agg(id ORDER BY id) AS ids FROM customers WHERE id <> :biggest
+        SELECT array_agg(id ORDER BY id) AS ids FROM customers WHERE id NOT IN (:biggest, :quiet)
     ), born AS (  -- one after the other over the last thirty days
         SELECT n, now() - interval '30 days' * ((CAST(:runs AS float) - n) / CAST(:runs AS int)) AS moment
         FROM generate_series(CAST(:first AS int), CAST(:last AS int)) n
@@ -173,7 +205,11 @@ _PAST: Final = text("""
                     ((floor(extract(epoch FROM b.moment) * 1000)::bigint >> (45 - 5 * i)) & 31)::int + 1, 1
                 ), '' ORDER BY i) FROM generate_series(0, 9) i
             ) || left(md5(b.n::text), 16),
-            CASE WHEN mod(b.n, 10) < 3 THEN :biggest ELSE t.ids[1 + mod(b.n, array_length(t.ids, 1))] END,
+            CASE
+                WHEN mod(b.n, 10) < 3 THEN :biggest
+                WHEN mod(b.n, 10) < 6 AND b.n < CAST(:runs AS int) / 2 THEN :quiet
+                ELSE t.ids[1 + mod(b.n, array_length(t.ids, 1))]
+            END,
             (ARRAY['lead_source', 'email_drafter'])[1 + mod(b.n, 2)], '1',
             CASE WHEN mod(b.n, 20) = 0 THEN 'failed' WHEN mod(b.n, 50) = 1 THEN 'cancelled' ELSE 'completed' END,
             (ARRAY['manual', 'scheduled', 'event', 'api'])[1 + mod(b.n, 4)],
@@ -199,11 +235,10 @@ def _megabytes(postgres: Postgres, name: str) -> int:
     return round(int(size) / 1_000_000)
 
 
-def _compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    mine, other = ours[WARM_UP:], theirs[WARM_UP:]
-    ratio = statistics.median(a / b for a, b in zip(mine, other, strict=True))
+def _compared(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
     return {
-        "ours": round(statistics.median(mine), 3),
-        "theirs": round(statistics.median(other), 3),
+        "ours": round(statistics.median(ours), 3),
+        "theirs": round(statistics.median(theirs), 3),
         "ratio": round(ratio, 3),
     }
