@@ -61,6 +61,8 @@ def a_tenant(postgres: Postgres, name: str) -> Iterator[Tenant]:
             "OIDC_ISSUER": "https://issuer.example",
             "OIDC_JWKS_URL": "https://issuer.example/keys",
             "OIDC_CLIENT_ID": "console",
+            "PLATFORM_CREDITS_PER_MONTH": "none",
+            "PLATFORM_DOLLARS_PER_MONTH": "none",
         }
     )
     app, across = create(settings.database_url), create(settings.database_system_url)
