@@ -21,14 +21,13 @@ from typing import Final
 from sqlalchemy import text
 
 from bench.measuring import Report, in_turns
-from bench.tenant import Tenant, a_tenant, registered
+from bench.tenant import Tenant, a_tenant, registered, ungated
 from chalicelib.agents.base import AgentModel, Call, RunContext
 from chalicelib.agents.lead_source import ENRICH
 from chalicelib.domain.companies import Company
 from chalicelib.domain.runs import IN_FLIGHT
-from chalicelib.services.runs.context import Providers
 from local.postgres import throwaway
-from tests.fakes.providers import ScriptedCompanies, ScriptedModel
+from tests.fakes.providers import ScriptedCompanies
 
 ITEMS: Final = 200
 SHORTEST, LONGEST = 0.020, 0.400  # seconds
@@ -99,9 +98,7 @@ class _Maps:
         times = [_long_tailed(self._random) for _ in range(ITEMS)]
         self.drawn.append(times)
         time_of = {f"enrich:{domain}": seconds for domain, seconds in zip(_DOMAINS, times, strict=True)}
-        providers = Providers(
-            ScriptedCompanies(before=lambda call: time.sleep(time_of[call])), ScriptedModel()
-        )
+        providers = ungated(ScriptedCompanies(before=lambda call: time.sleep(time_of[call])))
         run_id = self._tenant.accept(_AGENT)
         started = time.perf_counter()
         if self._tenant.visit(providers) != run_id:

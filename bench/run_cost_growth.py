@@ -24,7 +24,7 @@ from typing import Any, Final
 from sqlalchemy import event, text
 
 from bench.measuring import Report, in_turns
-from bench.tenant import Tenant, a_tenant, registered
+from bench.tenant import Tenant, a_tenant, registered, ungated
 from chalicelib.agents.base import AgentModel, Call, RunContext
 from chalicelib.agents.lead_source import ENRICH
 from chalicelib.api.runs import RunListing, list_runs
@@ -32,9 +32,8 @@ from chalicelib.db.driver import create
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.companies import Company
 from chalicelib.domain.ids import CustomerId, new_id
-from chalicelib.services.runs.context import Providers
 from local.postgres import Postgres, throwaway
-from tests.fakes.providers import ScriptedCompanies, ScriptedModel
+from tests.fakes.providers import ScriptedCompanies
 
 MANY, FEW = 1_000_000, 10_000  # runs
 STEPS_A_RUN: Final = 10
@@ -105,7 +104,7 @@ class _Runs:
 
     def sample(self) -> float:
         before = {name: sum(times) for name, times in self.parts.items()}
-        providers = Providers(ScriptedCompanies(), ScriptedModel())
+        providers = ungated(ScriptedCompanies())
         run_id = self._timed("accept", lambda: self.tenant.accept(_AGENT))
         done = self._timed("claim_and_work", lambda: self.tenant.visit(providers))
         nothing = self._timed("claim_in_vain", lambda: self.tenant.visit(providers))

@@ -15,6 +15,8 @@ from chalicelib.db.driver import create
 from chalicelib.db.work import Database
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.ids import CustomerId, RunId, UserId, new_id
+from chalicelib.domain.money import Payer, Terms
+from chalicelib.domain.ports import CompanySource
 from chalicelib.domain.runs import Trigger
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
@@ -22,9 +24,11 @@ from chalicelib.services.runs.execute import Engine
 from chalicelib.settings import Settings
 from local.postgres import APP, OWNER, SYSTEM, Postgres
 from migrations import runner
+from tests.fakes.providers import ScriptedModel
 from tests.fakes.signals import RememberedSignals
 
 FUNCTION_LEFT: Final = timedelta(minutes=5)
+NO_LIMIT: Final = 2_000_000_000
 
 
 class Nothing(AgentModel):
@@ -47,6 +51,12 @@ class Tenant:
         """What a worker does with one doorbell message."""
         engine = Engine(self.database, lambda _customer: providers)
         return engine.visit(self.manager.customer_id, lambda: FUNCTION_LEFT)
+
+
+def ungated(companies: CompanySource) -> Providers:
+    """Providers whose calls pass every gate: each is asked, and none refuses."""
+    terms = Terms(payer=Payer.TENANT, calls_per_minute=NO_LIMIT)
+    return Providers(companies, ScriptedModel(), terms={"apollo": terms})
 
 
 @contextmanager
