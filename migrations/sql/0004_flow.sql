@@ -1,5 +1,6 @@
 -- Sums of the ledger -------------------------------------------------------------------------------
--- `usage_months` and `usage_days` are the sums of the entries, whoever writes these. The month's row is locked first.
+-- `usage_months` and `usage_days` are the sums of the entries, whoever writes these. The month's row is locked first,
+-- also where its sums stay the same: it stands for its days' rows.
 
 -- Entries are born reserved, so that only the month knows of them.
 CREATE FUNCTION sum_new_usage() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -30,19 +31,15 @@ BEGIN
         customer_id, month, credits_reserved, credits_spent, dollars_reserved, dollars_spent,
         platform_credits, platform_dollars
     )
-    SELECT * FROM (
-        SELECT customer_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month,
-               coalesce(sum(sign * credits) FILTER (WHERE status = 'reserved'), 0) AS credits_reserved,
-               coalesce(sum(sign * credits) FILTER (WHERE status IN ('settled', 'unknown')), 0) AS credits_spent,
-               coalesce(sum(sign * dollars) FILTER (WHERE status = 'reserved'), 0) AS dollars_reserved,
-               coalesce(sum(sign * dollars) FILTER (WHERE status IN ('settled', 'unknown')), 0) AS dollars_spent,
-               coalesce(sum(sign * credits) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0),
-               coalesce(sum(sign * dollars) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0)
-        FROM (SELECT *, 1 AS sign FROM after UNION ALL SELECT *, -1 FROM before) changes
-        GROUP BY 1, 2
-    ) sums
-    WHERE credits_reserved <> 0 OR credits_spent <> 0 OR dollars_reserved <> 0 OR dollars_spent <> 0
-    ORDER BY 1, 2
+    SELECT customer_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date,
+           coalesce(sum(sign * credits) FILTER (WHERE status = 'reserved'), 0),
+           coalesce(sum(sign * credits) FILTER (WHERE status IN ('settled', 'unknown')), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status = 'reserved'), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status IN ('settled', 'unknown')), 0),
+           coalesce(sum(sign * credits) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0)
+    FROM (SELECT *, 1 AS sign FROM after UNION ALL SELECT *, -1 FROM before) changes
+    GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (customer_id, month) DO UPDATE SET
         credits_reserved = m.credits_reserved + excluded.credits_reserved,
         credits_spent = m.credits_spent + excluded.credits_spent,
