@@ -350,6 +350,7 @@ DECLARE
     v_running int;
     v_failures int;
     v_ended int := 0;
+    v_lost text[];
     r agent_runs;
 BEGIN
     rings := false;
@@ -364,14 +365,15 @@ BEGIN
     SELECT coalesce(c.max_concurrent_runs, p_limit), c.agents_enabled AND p_enabled
     INTO v_limit, v_enabled FROM customers c WHERE c.id = v_customer;
 
-    -- All of them first, since ending one locks the month's sums, and a run is locked before these.
-    PERFORM FROM agent_runs a
-    WHERE a.customer_id = v_customer AND a.status = 'running' AND a.lease_expires_at <= v_now
-    ORDER BY a.id FOR UPDATE;
-    FOR r IN
-        SELECT * FROM agent_runs a
-        WHERE a.customer_id = v_customer AND a.status = 'running' AND a.lease_expires_at <= v_now
-        ORDER BY a.id FOR UPDATE
+    -- All runs first, then all their calls in one statement: it takes the months in one order.
+    SELECT array_agg(a.id) INTO v_lost FROM (
+        SELECT id FROM agent_runs
+        WHERE customer_id = v_customer AND status = 'running' AND lease_expires_at <= v_now
+        ORDER BY id FOR UPDATE
+    ) a;
+    UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
+    WHERE u.customer_id = v_customer AND u.run_id = ANY (v_lost) AND u.status = 'reserved';
+    FOR r IN SELECT * FROM agent_runs a WHERE a.customer_id = v_customer AND a.id = ANY (v_lost) ORDER BY a.id
     LOOP
         v_failures := r.failures + CASE WHEN r.progressed THEN 0 ELSE 1 END;
         IF r.cancel_requested_at IS NOT NULL THEN
@@ -388,8 +390,6 @@ BEGIN
             UPDATE agent_runs a SET
                 status = 'pending', lease_token = NULL, lease_expires_at = NULL, failures = v_failures
             WHERE a.customer_id = v_customer AND a.id = r.id;
-            UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
-            WHERE u.customer_id = v_customer AND u.run_id = r.id AND u.status = 'reserved';
         END IF;
     END LOOP;
 

@@ -2,7 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
@@ -10,7 +14,17 @@ from chalicelib.domain.access import engine_for
 from chalicelib.domain.ids import new_id
 from tests.builders import a_config, rows, wait_until_somebody_waits
 from tests.conftest import World
+from tests.fakes.clock import Hands
 from tests.integration.test_flow_control import CHARGED, QUOTE, checkpoint, running
+
+START = datetime(2026, 3, 27, 12, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock(world: World) -> Hands:
+    hands = Hands(START)
+    world.database = replace(world.database, clock=hands)
+    return hands
 
 
 def say(
@@ -75,3 +89,37 @@ def test_a_free_calls_day_is_not_locked_before_its_month(world: World) -> None:
     checkpoint(world, one, settled=[])
     (month,) = rows(world.database, world.ours.manager, "SELECT * FROM usage_months")
     assert (month.credits_spent, month.credits_reserved) == (1, 1)
+
+
+def test_a_claim_that_finds_lost_workers_takes_their_months_in_order(world: World, clock: Hands) -> None:
+    """The first lost run has a call of April, the second one of March; a third run goes from March to April.
+
+    Seen red, as a deadlock, with each lost run's calls closed in a statement of their own.
+    """
+    first, second, third = sorted((running(world) for _ in range(3)), key=lambda lease: lease.run_id)
+    clock.moment = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
+    checkpoint(world, second, keys=["march"])
+    (mine,), _, _ = checkpoint(world, third, keys=["march"])
+    clock.forward(90)
+    checkpoint(world, first, keys=["april"])
+    rows(
+        world.database,
+        world.ours.manager,
+        "UPDATE agent_runs SET lease_expires_at = app_now() WHERE id <> :id RETURNING id",
+        id=third.run_id,
+    )
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        say(work, third, settled=({"id": mine, "status": "settled", "credits": 1},))
+        thread, wrong = beside(world.visit)
+        wait_until_somebody_waits(world.database)
+        say(work, third, keys=("april",))
+    thread.join()
+    assert wrong == []
+    entries = rows(
+        world.database,
+        world.ours.manager,
+        "SELECT status FROM usage_entries WHERE run_id IN (:first, :second) AND step_key IN ('march', 'april')",
+        first=first.run_id,
+        second=second.run_id,
+    )
+    assert [entry.status for entry in entries] == ["unknown", "unknown"]
