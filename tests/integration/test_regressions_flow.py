@@ -7,15 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from chalicelib.db.driver import create
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import engine_for
+from chalicelib.domain.companies import CompanyPage, IdealCustomer
 from chalicelib.domain.ids import new_id
-from tests.builders import a_config, rows, wait_until_somebody_waits
+from chalicelib.domain.money import RateNews, Terms
+from chalicelib.domain.ports import Caller
+from chalicelib.services.runs.context import Providers
+from local.postgres import Postgres
+from tests.builders import a_config, a_run, rows, wait_until_somebody_waits
 from tests.conftest import World
 from tests.fakes.clock import Hands
-from tests.integration.test_flow_control import CHARGED, QUOTE, checkpoint, running
+from tests.fakes.providers import ScriptedCompanies, ScriptedModel
+from tests.integration.test_flow_control import CHARGED, QUOTE, all_buckets, checkpoint, running, the_run
 
 START = datetime(2026, 3, 27, 12, 10, tzinfo=UTC)
 
@@ -123,3 +131,33 @@ def test_a_claim_that_finds_lost_workers_takes_their_months_in_order(world: Worl
         second=second.run_id,
     )
     assert [entry.status for entry in entries] == ["unknown", "unknown"]
+
+
+def test_a_crm_read_does_not_hold_the_platforms_bucket(
+    world: World, postgres: Postgres, database_name: str
+) -> None:
+    """What a search heard of the rate is written with the lookup after it; others book meanwhile.
+
+    Seen red with the news in the lookup's own transaction.
+    """
+
+    class Told(ScriptedCompanies):
+        def search(self, caller: Caller, profile: IdealCustomer, *, page: int, per_page: int) -> CompanyPage:
+            caller.meter.hear(RateNews(per_minute=200, left=150))
+            return super().search(caller, profile, page=page, per_page=per_page)
+
+    run_id = a_run(world.database, world.ours.manager)
+    terms = {"apollo": Terms(calls_per_minute=100)}
+    owner = create(postgres.url("bevyly_owner", database_name))
+    with owner.begin() as connection:
+        connection.execute(text("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE"))
+        thread, wrong = beside(lambda: world.visit(Providers(Told(), ScriptedModel(), terms)))
+        wait_until_somebody_waits(world.database)
+        with world.database.system() as session:
+            session.execute(text("SELECT FROM rate_buckets FOR UPDATE NOWAIT"))
+    thread.join()
+    owner.dispose()
+    assert wrong == []
+    assert the_run(world, run_id).status == "completed"
+    (bucket,) = all_buckets(world, "apollo:search_companies")
+    assert (bucket.per_minute, bucket.used) == (200, 50)
