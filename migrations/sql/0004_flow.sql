@@ -218,6 +218,8 @@ BEGIN
             ON CONFLICT DO NOTHING;
             SELECT * INTO l FROM limit_counters c
             WHERE c.customer_id = v_customer AND c.agent_config_id = r.agent_config_id FOR UPDATE;
+            SELECT c.limits, c.time_zone INTO v_limits, v_zone  -- as they are once it is our turn
+            FROM agent_configs c WHERE c.customer_id = v_customer AND c.id = r.agent_config_id;
         END IF;
     END IF;
 
@@ -440,16 +442,20 @@ BEGIN
 END
 $$;
 
--- Has the runs that wait, of one configuration or all, look again. The caller has to ring.
-CREATE FUNCTION wake_waiting(p_config text DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
+-- After a change of an agent's limits: has its runs that wait look again, and lets none of its items be booked until
+-- the commit. Returns how many runs it woke; the caller has to ring for them.
+CREATE FUNCTION limits_changed(p_config text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
+    v_customer text := current_customer();
     v_woken int;
 BEGIN
-    PERFORM FROM tenant_queues q WHERE q.customer_id = current_customer() FOR UPDATE;
+    PERFORM FROM tenant_queues q WHERE q.customer_id = v_customer FOR UPDATE;
     UPDATE agent_runs a SET due_at = app_now()
-    WHERE a.customer_id = current_customer() AND a.status = 'pending' AND a.wait_reason IS NOT NULL
-      AND a.due_at > app_now() AND (p_config IS NULL OR a.agent_config_id = p_config);
+    WHERE a.customer_id = v_customer AND a.status = 'pending' AND a.wait_reason IS NOT NULL
+      AND a.due_at > app_now() AND a.agent_config_id = p_config;
     GET DIAGNOSTICS v_woken = ROW_COUNT;
+    INSERT INTO limit_counters (customer_id, agent_config_id) VALUES (v_customer, p_config) ON CONFLICT DO NOTHING;
+    PERFORM FROM limit_counters c WHERE c.customer_id = v_customer AND c.agent_config_id = p_config FOR UPDATE;
     RETURN v_woken;
 END
 $$;
@@ -477,8 +483,8 @@ GRANT CREATE ON SCHEMA public TO bevyly_system;
 ALTER FUNCTION use_buckets(jsonb, text, text, int, int) OWNER TO bevyly_system;
 REVOKE CREATE ON SCHEMA public FROM bevyly_system;
 REVOKE EXECUTE ON FUNCTION
-    use_buckets(jsonb, text, text, int, int), wake_waiting(text), sum_new_usage(), sum_changed_usage(),
+    use_buckets(jsonb, text, text, int, int), limits_changed(text), sum_new_usage(), sum_changed_usage(),
     checkpoint(text, text, interval, jsonb, jsonb, jsonb, jsonb, jsonb, text, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    use_buckets(jsonb, text, text, int, int), wake_waiting(text), sum_new_usage(), sum_changed_usage(),
+    use_buckets(jsonb, text, text, int, int), limits_changed(text), sum_new_usage(), sum_changed_usage(),
     checkpoint(text, text, interval, jsonb, jsonb, jsonb, jsonb, jsonb, text, int) TO bevyly_app, bevyly_system;

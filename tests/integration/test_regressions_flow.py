@@ -17,6 +17,7 @@ from chalicelib.domain.companies import CompanyPage, IdealCustomer
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import RateNews, Terms
 from chalicelib.domain.ports import Caller
+from chalicelib.services import agents
 from chalicelib.services.runs.context import Providers
 from local.postgres import Postgres
 from tests.builders import a_config, a_run, rows, wait_until_somebody_waits
@@ -161,3 +162,35 @@ def test_a_crm_read_does_not_hold_the_platforms_bucket(
     assert the_run(world, run_id).status == "completed"
     (bucket,) = all_buckets(world, "apollo:search_companies")
     assert (bucket.per_minute, bucket.used) == (200, 50)
+
+
+# Limits
+
+
+def test_a_limit_that_was_lowered_holds_for_who_waits_in_line(world: World) -> None:
+    """Seen red with the limit read before the counter was locked, and with a change that does not lock it."""
+    config = a_config(world.database, world.ours.manager, limits={"hourly": 10})
+    one, other = running(world, config_id=config), running(world, config_id=config)
+    answers: list[queries.Answer] = []
+
+    def book() -> None:
+        answers.append(checkpoint(world, other, keys=list("abcdef"))[1])
+
+    def lower() -> None:
+        with world.database.enter(world.ours.manager) as work:
+            agents.change(work, config, version=1, changes={"limits": {"hourly": 2}})
+
+    with world.database.enter(engine_for(world.ours.customer_id)) as work:
+        say(work, one, keys=("first",))
+        booking, wrong = beside(book)
+        wait_until_somebody_waits(world.database)
+        lowering, wrong_there = beside(lower)
+        lowering.join(1)
+        was_lowered = not lowering.is_alive()
+    booking.join()
+    lowering.join()
+    assert (wrong, wrong_there) == ([], [])
+    assert not (was_lowered and answers[0].refusal is None)
+    _, answer, _ = checkpoint(world, one, keys=["another", "third"])
+    assert answer.refusal is not None
+    assert answer.refusal.limit == 2
