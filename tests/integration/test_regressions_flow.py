@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.companies import CompanyPage, IdealCustomer
+from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import RateNews, Terms
 from chalicelib.domain.ports import Caller
@@ -194,3 +195,26 @@ def test_a_limit_that_was_lowered_holds_for_who_waits_in_line(world: World) -> N
     _, answer, _ = checkpoint(world, one, keys=["another", "third"])
     assert answer.refusal is not None
     assert answer.refusal.limit == 2
+
+
+def test_a_daily_limit_leaves_no_item_that_it_counted(world: World, clock: Hands) -> None:
+    """The first of two companies a day meets a trouble that passes; it is tried again before the run is complete.
+
+    Seen red with the run complete at once: one of the day's two was neither done nor failed.
+    """
+    troubles = iter([True])
+
+    def before(call: str) -> None:
+        if call == "enrich:company-0.example" and next(troubles, False):
+            raise ProviderBusy("In trouble.", code="provider_trouble", retry_after=timedelta(seconds=15))
+
+    config = a_config(world.database, world.ours.manager, limits={"daily": 2})
+    run_id = a_run(world.database, world.ours.manager, config_id=config)
+    providers = Providers(ScriptedCompanies(before=before), ScriptedModel())
+    world.visit(providers)
+    run = the_run(world, run_id)
+    assert (run.status, run.items_succeeded, run.due_at) == ("pending", 1, START + timedelta(seconds=15))
+    clock.moment = run.due_at
+    world.visit(providers)
+    run = the_run(world, run_id)
+    assert (run.status, run.items_succeeded, run.output["stoppedBy"]) == ("completed", 2, "daily_limit")
