@@ -240,11 +240,11 @@ BEGIN
     v_now := app_clock();
     fits := v_wanted;
     IF l.agent_config_id IS NOT NULL THEN
-        IF l.hour_at < date_trunc('hour', v_now, v_zone) THEN
+        IF l.hour_items = 0 OR l.hour_at < date_trunc('hour', v_now, v_zone) THEN
             l.hour_at := date_trunc('hour', v_now, v_zone);
             l.hour_items := 0;
         END IF;
-        IF l.day_at < date_trunc('day', v_now, v_zone) THEN
+        IF l.day_items = 0 OR l.day_at < date_trunc('day', v_now, v_zone) THEN
             l.day_at := date_trunc('day', v_now, v_zone);
             l.day_items := 0;
         END IF;
@@ -258,7 +258,7 @@ BEGIN
             IF l.hour_items + k.items > (v_limits->>'hourly')::int THEN
                 gate := 'hourly';
                 most := (v_limits->>'hourly')::int;
-                retry_in := date_trunc('hour', v_now + interval '1 hour', v_zone) - v_now;
+                retry_in := date_trunc('hour', v_now, v_zone) + interval '1 hour' - v_now;
             END IF;
             IF l.day_items + k.items > (v_limits->>'daily')::int THEN
                 gate := 'daily';

@@ -218,3 +218,23 @@ def test_a_daily_limit_leaves_no_item_that_it_counted(world: World, clock: Hands
     world.visit(providers)
     run = the_run(world, run_id)
     assert (run.status, run.items_succeeded, run.output["stoppedBy"]) == ("completed", 2, "daily_limit")
+
+
+def test_an_hour_that_a_clock_change_shortens_is_waited_for_no_longer(world: World, clock: Hands) -> None:
+    """On Lord Howe Island clocks go by half an hour: 01:59 is followed by 01:30, which begins an hour.
+
+    Seen red with the next hour's beginning taken from the wall clock an hour ahead.
+    """
+    clock.moment = datetime(2026, 4, 4, 14, 40, tzinfo=UTC)  # 01:40, summer time
+    config = a_config(
+        world.database, world.ours.manager, limits={"hourly": 1}, time_zone="Australia/Lord_Howe"
+    )
+    lease = running(world, config_id=config)
+    _, answer, _ = checkpoint(world, lease, keys=["a", "b"])
+    assert answer.refusal is not None
+    assert answer.refusal.retry_in == timedelta(minutes=20)
+    checkpoint(world, lease, keys=["a"])
+    clock.forward(timedelta(minutes=20) - timedelta(seconds=1))
+    assert checkpoint(world, lease, keys=["b"])[1].refusal is not None
+    clock.forward(1)
+    assert checkpoint(world, lease, keys=["b"])[1].refusal is None
