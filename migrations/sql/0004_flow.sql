@@ -74,6 +74,7 @@ CREATE TRIGGER sum_changed_usage AFTER UPDATE ON usage_entries
 
 -- The last gate, and what providers say of it. Locks every bucket it touches in one order, takes in the news, then
 -- takes `p_calls` from one bucket, or nothing. A key's calls in one minute are counted from the first of them.
+-- `most` is empty where the provider closed the bucket.
 -- p_news: [{credential, endpointGroup, perMinute, left, blockedForSeconds}]
 CREATE FUNCTION use_buckets(p_news jsonb, p_credential text, p_group text, p_calls int, p_per_minute int)
 RETURNS TABLE (most int, fits int, retry_in interval)
@@ -124,13 +125,16 @@ BEGIN
                 b.used := 0;
             END IF;
             most := coalesce(b.per_minute, p_per_minute);
-            IF b.blocked_until > v_now THEN
-                fits := 0;
-                retry_in := b.blocked_until - v_now;
-            ELSIF b.used + p_calls > most THEN
+            IF b.used + p_calls > most THEN
                 fits := greatest(most - b.used, 0);
                 retry_in := b.window_at + interval '1 minute' - v_now;
-            ELSE
+            END IF;
+            IF b.blocked_until > v_now THEN
+                retry_in := greatest(CASE fits WHEN 0 THEN retry_in END, b.blocked_until - v_now);
+                most := NULL;
+                fits := 0;
+            END IF;
+            IF retry_in IS NULL THEN
                 UPDATE rate_buckets r SET window_at = b.window_at, used = b.used + p_calls
                 WHERE r.credential = p_credential AND r.endpoint_group = p_group;
             END IF;

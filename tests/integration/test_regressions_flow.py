@@ -238,3 +238,30 @@ def test_an_hour_that_a_clock_change_shortens_is_waited_for_no_longer(world: Wor
     assert checkpoint(world, lease, keys=["b"])[1].refusal is not None
     clock.forward(1)
     assert checkpoint(world, lease, keys=["b"])[1].refusal is None
+
+
+# Rates
+
+
+def test_a_closed_bucket_is_told_without_a_figure_that_nobody_named(world: World, clock: Hands) -> None:
+    """Seen red as "The provider takes 0 calls a minute", for a provider with no rate of ours."""
+    lease = running(world)
+    news = {"credential": "crd_ours", "endpointGroup": "apollo:enrich_company", "blockedForSeconds": 300}
+    for per_minute in (None, 100):
+        _, answer, _ = checkpoint(world, lease, keys=["a"], news=[news], perMinute=per_minute)
+        assert answer.refusal is not None
+        assert (
+            answer.refusal.words == "The provider takes no calls for now; the next ones wait until it does."
+        )
+        assert answer.refusal.retry_in == timedelta(seconds=300)
+
+
+def test_a_bucket_that_is_closed_and_full_says_when_it_is_neither(world: World, clock: Hands) -> None:
+    """Seen red with the five seconds of the 429, after which the minute was still full."""
+    lease = running(world)
+    checkpoint(world, lease, keys=["a", "b"], perMinute=2)
+    clock.forward(10)
+    news = {"credential": "crd_ours", "endpointGroup": "apollo:enrich_company", "blockedForSeconds": 5}
+    _, answer, _ = checkpoint(world, lease, keys=["c"], news=[news], perMinute=2)
+    assert answer.refusal is not None
+    assert answer.refusal.retry_in == timedelta(seconds=50)
