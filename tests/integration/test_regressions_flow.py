@@ -169,7 +169,7 @@ def test_a_crm_read_does_not_hold_the_platforms_bucket(
 
 
 def test_a_limit_that_was_lowered_holds_for_who_waits_in_line(world: World) -> None:
-    """Seen red with the limit read before the counter was locked, and with a change that does not lock it."""
+    """Seen red with the limit read once, before the counter was locked, and a change that locked nothing."""
     config = a_config(world.database, world.ours.manager, limits={"hourly": 10})
     one, other = running(world, config_id=config), running(world, config_id=config)
     answers: list[queries.Answer] = []
