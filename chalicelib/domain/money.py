@@ -175,6 +175,8 @@ class Refusal:
     @property
     def words(self) -> str:
         """Why, for people, and what to do."""
+        if self.gate is Gate.RATE and self.limit is None:
+            return "The provider takes no calls for now; the next ones wait until it does."
         return _WORDS[self.gate](self.limit or Decimal(0))
 
 

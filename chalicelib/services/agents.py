@@ -92,7 +92,7 @@ def change(work: Work, config_id: AgentConfigId, *, version: int, changes: Mappi
         raise _stale(before)
     if not saved.enabled:
         _cancel_waiting(work, saved)
-    elif "limits" in values and runs.wake_waiting(work.session, saved.id):
+    elif values.keys() & {"limits", "time_zone"} and runs.limits_changed(work.session, saved.id):
         work.ring()
     _tell(work, EventType.CONFIG_UPDATED, saved, fields=sorted(values))
     return saved

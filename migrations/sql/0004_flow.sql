@@ -1,5 +1,6 @@
 -- Sums of the ledger -------------------------------------------------------------------------------
--- `usage_months` and `usage_days` are the sums of the entries, whoever writes these. The month's row is locked first.
+-- `usage_months` and `usage_days` are the sums of the entries, whoever writes these. The month's row is locked first,
+-- also where its sums stay the same: it stands for its days' rows.
 
 -- Entries are born reserved, so that only the month knows of them.
 CREATE FUNCTION sum_new_usage() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -30,19 +31,15 @@ BEGIN
         customer_id, month, credits_reserved, credits_spent, dollars_reserved, dollars_spent,
         platform_credits, platform_dollars
     )
-    SELECT * FROM (
-        SELECT customer_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month,
-               coalesce(sum(sign * credits) FILTER (WHERE status = 'reserved'), 0) AS credits_reserved,
-               coalesce(sum(sign * credits) FILTER (WHERE status IN ('settled', 'unknown')), 0) AS credits_spent,
-               coalesce(sum(sign * dollars) FILTER (WHERE status = 'reserved'), 0) AS dollars_reserved,
-               coalesce(sum(sign * dollars) FILTER (WHERE status IN ('settled', 'unknown')), 0) AS dollars_spent,
-               coalesce(sum(sign * credits) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0),
-               coalesce(sum(sign * dollars) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0)
-        FROM (SELECT *, 1 AS sign FROM after UNION ALL SELECT *, -1 FROM before) changes
-        GROUP BY 1, 2
-    ) sums
-    WHERE credits_reserved <> 0 OR credits_spent <> 0 OR dollars_reserved <> 0 OR dollars_spent <> 0
-    ORDER BY 1, 2
+    SELECT customer_id, date_trunc('month', created_at AT TIME ZONE 'UTC')::date,
+           coalesce(sum(sign * credits) FILTER (WHERE status = 'reserved'), 0),
+           coalesce(sum(sign * credits) FILTER (WHERE status IN ('settled', 'unknown')), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status = 'reserved'), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status IN ('settled', 'unknown')), 0),
+           coalesce(sum(sign * credits) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0),
+           coalesce(sum(sign * dollars) FILTER (WHERE status <> 'released' AND payer = 'platform'), 0)
+    FROM (SELECT *, 1 AS sign FROM after UNION ALL SELECT *, -1 FROM before) changes
+    GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (customer_id, month) DO UPDATE SET
         credits_reserved = m.credits_reserved + excluded.credits_reserved,
         credits_spent = m.credits_spent + excluded.credits_spent,
@@ -77,6 +74,7 @@ CREATE TRIGGER sum_changed_usage AFTER UPDATE ON usage_entries
 
 -- The last gate, and what providers say of it. Locks every bucket it touches in one order, takes in the news, then
 -- takes `p_calls` from one bucket, or nothing. A key's calls in one minute are counted from the first of them.
+-- `most` is empty where the provider closed the bucket.
 -- p_news: [{credential, endpointGroup, perMinute, left, blockedForSeconds}]
 CREATE FUNCTION use_buckets(p_news jsonb, p_credential text, p_group text, p_calls int, p_per_minute int)
 RETURNS TABLE (most int, fits int, retry_in interval)
@@ -127,13 +125,16 @@ BEGIN
                 b.used := 0;
             END IF;
             most := coalesce(b.per_minute, p_per_minute);
-            IF b.blocked_until > v_now THEN
-                fits := 0;
-                retry_in := b.blocked_until - v_now;
-            ELSIF b.used + p_calls > most THEN
+            IF b.used + p_calls > most THEN
                 fits := greatest(most - b.used, 0);
                 retry_in := b.window_at + interval '1 minute' - v_now;
-            ELSE
+            END IF;
+            IF b.blocked_until > v_now THEN
+                retry_in := greatest(CASE fits WHEN 0 THEN retry_in END, b.blocked_until - v_now);
+                most := NULL;
+                fits := 0;
+            END IF;
+            IF retry_in IS NULL THEN
                 UPDATE rate_buckets r SET window_at = b.window_at, used = b.used + p_calls
                 WHERE r.credential = p_credential AND r.endpoint_group = p_group;
             END IF;
@@ -221,6 +222,8 @@ BEGIN
             ON CONFLICT DO NOTHING;
             SELECT * INTO l FROM limit_counters c
             WHERE c.customer_id = v_customer AND c.agent_config_id = r.agent_config_id FOR UPDATE;
+            SELECT c.limits, c.time_zone INTO v_limits, v_zone  -- as they are once it is our turn
+            FROM agent_configs c WHERE c.customer_id = v_customer AND c.id = r.agent_config_id;
         END IF;
     END IF;
 
@@ -241,11 +244,11 @@ BEGIN
     v_now := app_clock();
     fits := v_wanted;
     IF l.agent_config_id IS NOT NULL THEN
-        IF l.hour_at < date_trunc('hour', v_now, v_zone) THEN
+        IF l.hour_items = 0 OR l.hour_at < date_trunc('hour', v_now, v_zone) THEN
             l.hour_at := date_trunc('hour', v_now, v_zone);
             l.hour_items := 0;
         END IF;
-        IF l.day_at < date_trunc('day', v_now, v_zone) THEN
+        IF l.day_items = 0 OR l.day_at < date_trunc('day', v_now, v_zone) THEN
             l.day_at := date_trunc('day', v_now, v_zone);
             l.day_items := 0;
         END IF;
@@ -259,7 +262,7 @@ BEGIN
             IF l.hour_items + k.items > (v_limits->>'hourly')::int THEN
                 gate := 'hourly';
                 most := (v_limits->>'hourly')::int;
-                retry_in := date_trunc('hour', v_now + interval '1 hour', v_zone) - v_now;
+                retry_in := date_trunc('hour', v_now, v_zone) + interval '1 hour' - v_now;
             END IF;
             IF l.day_items + k.items > (v_limits->>'daily')::int THEN
                 gate := 'daily';
@@ -393,6 +396,7 @@ DECLARE
     v_running int;
     v_failures int;
     v_ended int := 0;
+    v_lost text[];
     r agent_runs;
 BEGIN
     rings := false;
@@ -407,14 +411,15 @@ BEGIN
     SELECT coalesce(c.max_concurrent_runs, p_limit), c.agents_enabled AND p_enabled
     INTO v_limit, v_enabled FROM customers c WHERE c.id = v_customer;
 
-    -- All of them first, since ending one locks the month's sums, and a run is locked before these.
-    PERFORM FROM agent_runs a
-    WHERE a.customer_id = v_customer AND a.status = 'running' AND a.lease_expires_at <= v_now
-    ORDER BY a.id FOR UPDATE;
-    FOR r IN
-        SELECT * FROM agent_runs a
-        WHERE a.customer_id = v_customer AND a.status = 'running' AND a.lease_expires_at <= v_now
-        ORDER BY a.id FOR UPDATE
+    -- All runs first, then all their calls in one statement: it takes the months in one order.
+    SELECT array_agg(a.id) INTO v_lost FROM (
+        SELECT id FROM agent_runs
+        WHERE customer_id = v_customer AND status = 'running' AND lease_expires_at <= v_now
+        ORDER BY id FOR UPDATE
+    ) a;
+    UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
+    WHERE u.customer_id = v_customer AND u.run_id = ANY (v_lost) AND u.status = 'reserved';
+    FOR r IN SELECT * FROM agent_runs a WHERE a.customer_id = v_customer AND a.id = ANY (v_lost) ORDER BY a.id
     LOOP
         v_failures := r.failures + CASE WHEN r.progressed THEN 0 ELSE 1 END;
         IF r.cancel_requested_at IS NOT NULL THEN
@@ -431,8 +436,6 @@ BEGIN
             UPDATE agent_runs a SET
                 status = 'pending', lease_token = NULL, lease_expires_at = NULL, failures = v_failures
             WHERE a.customer_id = v_customer AND a.id = r.id;
-            UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
-            WHERE u.customer_id = v_customer AND u.run_id = r.id AND u.status = 'reserved';
         END IF;
     END LOOP;
 
@@ -483,16 +486,20 @@ BEGIN
 END
 $$;
 
--- Has the runs that wait, of one configuration or all, look again. The caller has to ring.
-CREATE FUNCTION wake_waiting(p_config text DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
+-- After a change of an agent's limits: has its runs that wait look again, and lets none of its items be booked until
+-- the commit. Returns how many runs it woke; the caller has to ring for them.
+CREATE FUNCTION limits_changed(p_config text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
+    v_customer text := current_customer();
     v_woken int;
 BEGIN
-    PERFORM FROM tenant_queues q WHERE q.customer_id = current_customer() FOR UPDATE;
+    PERFORM FROM tenant_queues q WHERE q.customer_id = v_customer FOR UPDATE;
     UPDATE agent_runs a SET due_at = app_now()
-    WHERE a.customer_id = current_customer() AND a.status = 'pending' AND a.wait_reason IS NOT NULL
-      AND a.due_at > app_now() AND (p_config IS NULL OR a.agent_config_id = p_config);
+    WHERE a.customer_id = v_customer AND a.status = 'pending' AND a.wait_reason IS NOT NULL
+      AND a.due_at > app_now() AND a.agent_config_id = p_config;
     GET DIAGNOSTICS v_woken = ROW_COUNT;
+    INSERT INTO limit_counters (customer_id, agent_config_id) VALUES (v_customer, p_config) ON CONFLICT DO NOTHING;
+    PERFORM FROM limit_counters c WHERE c.customer_id = v_customer AND c.agent_config_id = p_config FOR UPDATE;
     RETURN v_woken;
 END
 $$;
@@ -520,8 +527,8 @@ GRANT CREATE ON SCHEMA public TO bevyly_system;
 ALTER FUNCTION use_buckets(jsonb, text, text, int, int) OWNER TO bevyly_system;
 REVOKE CREATE ON SCHEMA public FROM bevyly_system;
 REVOKE EXECUTE ON FUNCTION
-    use_buckets(jsonb, text, text, int, int), wake_waiting(text), sum_new_usage(), sum_changed_usage(),
+    use_buckets(jsonb, text, text, int, int), limits_changed(text), sum_new_usage(), sum_changed_usage(),
     checkpoint(text, text, interval, jsonb, jsonb, jsonb, jsonb, jsonb, text, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    use_buckets(jsonb, text, text, int, int), wake_waiting(text), sum_new_usage(), sum_changed_usage(),
+    use_buckets(jsonb, text, text, int, int), limits_changed(text), sum_new_usage(), sum_changed_usage(),
     checkpoint(text, text, interval, jsonb, jsonb, jsonb, jsonb, jsonb, text, int) TO bevyly_app, bevyly_system;

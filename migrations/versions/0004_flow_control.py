@@ -123,7 +123,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP FUNCTION checkpoint(text, text, interval, jsonb, jsonb, jsonb, jsonb, jsonb, text, int)")
     op.execute("DROP FUNCTION use_buckets(jsonb, text, text, int, int)")
-    op.execute("DROP FUNCTION wake_waiting(text)")
+    op.execute("DROP FUNCTION limits_changed(text)")
     op.execute("DROP FUNCTION sum_new_usage() CASCADE")
     op.execute("DROP FUNCTION sum_changed_usage() CASCADE")
     op.drop_constraint(op.f("usage_entries_payer_check"), "usage_entries")

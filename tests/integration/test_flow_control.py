@@ -482,6 +482,7 @@ def checkpoint(
     *,
     keys: Sequence[str] = (),
     settled: Sequence[Mapping[str, Any]] = (),
+    news: Sequence[Mapping[str, Any]] = (),
     look: str = "SELECT 1 AS nothing",
     **quote: Any,
 ) -> tuple[list[str], queries.Answer, Any]:
@@ -493,7 +494,7 @@ def checkpoint(
             lease,
             steps=[],
             settled=[{**CHARGED, **entry} for entry in settled],
-            news=[],
+            news=[dict(heard) for heard in news],
             calls=calls,
             quote={**QUOTE, **quote},
             current_step=None,

@@ -41,7 +41,7 @@ _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
 _RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
-_WAKE_WAITING = text("SELECT wake_waiting(:config)")
+_LIMITS_CHANGED = text("SELECT limits_changed(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
 _COPY_STEPS = text("""
     INSERT INTO agent_run_steps
@@ -162,9 +162,12 @@ def tries(session: Session, scope: TenantScope, run_id: str, codes: Collection[s
     return {row.step_key: row.tries for row in found}
 
 
-def wake_waiting(session: Session, config_id: str | None = None) -> int:
-    """Have the runs that wait look again, of one configuration or all. The caller has to ring if there are any."""
-    return int(session.execute(_WAKE_WAITING, {"config": config_id}).scalar_one())
+def limits_changed(session: Session, config_id: str) -> int:
+    """Have the agent's runs that wait look again, and no item be booked by its old limits once this commits.
+
+    Returns how many runs were woken. The caller has to ring if there are any.
+    """
+    return int(session.execute(_LIMITS_CHANGED, {"config": config_id}).scalar_one())
 
 
 def give_back(

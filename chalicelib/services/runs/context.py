@@ -146,8 +146,13 @@ class DurableRun:
         if (done := self._done(key, input_hash)) is not None:
             return decode(done.output, returns)
         self._stop_if_due()
+        news, self.unwritten.news = (
+            self.unwritten.news,
+            [],
+        )  # a bucket is everybody's: not to be held while we read
         with self._fenced(current_step=key) as (work, _):
             output = encode(read(crm.Reader(work)), returns)
+        self.unwritten.news = news
         self.remember(Step(key, input_hash, output))
         return decode(output, returns)
 

@@ -173,4 +173,4 @@ class Unwritten:
             self.news.append(news)
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.settled)
+        return bool(self.steps or self.settled or self.news)

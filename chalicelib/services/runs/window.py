@@ -17,7 +17,7 @@ from chalicelib.domain.errors import AppError, CredentialRejected, OutOfCredit, 
 from chalicelib.domain.money import Quote
 from chalicelib.domain.runs import IN_FLIGHT
 from chalicelib.services.runs.record import Reserved, Step
-from chalicelib.services.runs.stops import STOPS
+from chalicelib.services.runs.stops import STOPS, Enough
 
 if TYPE_CHECKING:
     from chalicelib.services.runs.context import DurableRun, Outcome
@@ -55,8 +55,8 @@ class Window:
                     break
                 else:
                     self.run.sleep(patience or 0)
-        if self.stop is None and self.aside:
-            self.stop = self._longest_wait()
+        if self.aside and (self.stop is None or isinstance(self.stop, Enough)):
+            self.stop = self._longest_wait()  # those that were counted today are today's to be done
         if self.stop is not None:
             raise self.stop
 
