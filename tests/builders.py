@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -69,6 +69,34 @@ def past_runs(database: Database, actor: Actor, told: Sequence[Mapping[str, Any]
         told=json.dumps(given, default=str),
     )
     return [str(run["id"]) for run in given]
+
+
+def a_long_history(
+    database: Database, actor: Actor, configs: Mapping[AgentConfigId, str], *, many: int, begin: datetime
+) -> None:
+    """A run a minute of these agents, each given with its type, in turn, a second long; a quarter failed, one in a thousand was scheduled.
+
+    The n-th has the id `run_0…n`, in 25 digits.
+    """
+    rows(
+        database,
+        actor,
+        "INSERT INTO agent_runs (id, customer_id, agent_config_id, agent_type, status, trigger, input, config,"
+        " agent_version, approval_expiry_hours, created_at, started_at, completed_at)"
+        " SELECT 'run_0' || lpad(n::text, 25, '0'), :customer,"
+        " (CAST(:configs AS text[]))[1 + mod(n, :count)], (CAST(:types AS text[]))[1 + mod(n, :count)],"
+        " CASE mod(n, 4) WHEN 3 THEN 'failed' ELSE 'completed' END,"
+        " CASE mod(n, 1000) WHEN 1 THEN 'scheduled' ELSE 'api' END,"
+        " '{}', '{}', '1', 72, born, born, born + interval '1 second'"
+        " FROM (SELECT n, CAST(:begin AS timestamptz) + n * interval '1 minute' AS born"
+        " FROM generate_series(1, :many) n) AS minutes RETURNING id",
+        customer=actor.customer_id,
+        configs=list(configs),
+        types=list(configs.values()),
+        count=len(configs),
+        begin=begin,
+        many=many,
+    )
 
 
 def an_item(
