@@ -44,6 +44,11 @@ class RunOut(Out):
     completed_at: datetime | None
     duration_ms: int | None = Field(description="From its start to its end, waits included; null until then.")
 
+    credits: int | None = Field(description="Of providers; null until its end.")
+    dollars: float | None = Field(
+        description="US dollars for models; null until its end, and where a price is not known."
+    )
+
     @classmethod
     def of(cls, run: AgentRun) -> "RunOut":
         return cls(**_fields(run))
@@ -253,6 +258,8 @@ def _fields(run: AgentRun) -> dict[str, Any]:
         "started_at": run.started_at,
         "completed_at": run.completed_at,
         "duration_ms": _duration(run),
+        "credits": run.credits,
+        "dollars": None if run.dollars is None else float(run.dollars),
     }
 
 

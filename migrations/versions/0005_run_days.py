@@ -1,6 +1,6 @@
-"""Runs by the day, and lists of runs that seek.
+"""Runs by the day, what each cost, and lists of runs that seek.
 
-The runs are locked from the start, as the indexes are replaced: whoever reads or writes one waits, some seconds for
+The runs are locked from the start, as the indexes are replaced: whoever reads or writes one waits, a minute or two for
 each million of them. A lock that is asked for later, above a weaker one, could meet somebody else's.
 """
 
@@ -51,9 +51,13 @@ def upgrade() -> None:
             "customer_id", "day", "agent_config_id", "agent_type", name=op.f("run_days_pk")
         ),
     )
+    op.add_column("agent_runs", sa.Column("credits", sa.Integer(), nullable=True))
+    op.add_column("agent_runs", sa.Column("dollars", sa.Numeric(precision=14, scale=6), nullable=True))
     op.drop_index("agent_runs_customer_idx", table_name="agent_runs")  # the unique key's twin
-    for name, columns in SOUGHT.items():
+    for name in SOUGHT:
         op.drop_index(name, table_name="agent_runs")
+    run_file("0005_run_days.sql")
+    for name, columns in SOUGHT.items():
         op.create_index(name, "agent_runs", ["customer_id", *columns])
     for name, column in TOOK.items():
         op.create_index(
@@ -69,13 +73,13 @@ def upgrade() -> None:
         ["customer_id", "agent_config_id", "agent_type"],
         postgresql_where=sa.text("status = 'pending'"),
     )
-    run_file("0005_run_days.sql")
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER count_ended_run ON agent_runs")
-    op.execute("DROP TRIGGER count_run_born_ended ON agent_runs")
-    op.execute("DROP FUNCTION count_ended_run()")
+    op.execute("DROP FUNCTION count_ended_run() CASCADE")
+    op.execute("DROP FUNCTION sum_cost_of_run() CASCADE")
+    op.drop_column("agent_runs", "dollars")
+    op.drop_column("agent_runs", "credits")
     op.drop_table("run_days")
     op.drop_index("approval_items_pending_idx", table_name="approval_items")
     for name in TOOK:

@@ -1,12 +1,14 @@
 """Agent configurations, their runs, the steps of a run, and the tenant's queue."""
 
 from datetime import date
+from decimal import Decimal
 
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Numeric,
     String,
     UniqueConstraint,
     text,
@@ -109,6 +111,8 @@ class AgentRun(Base):
     lease_expires_at: Mapped[Instant | None]
     cancel_requested_at: Mapped[Instant | None]
     cancel_requested_by: Mapped[Id | None]
+    credits: Mapped[int | None]  # what it cost, once it has ended; a trigger sums its entries
+    dollars: Mapped[Decimal | None] = mapped_column(Numeric(14, 6))  # empty also where a price is not known
     slot_at: Mapped[Instant | None]  # the schedule's slot
     slots_covered: Mapped[int | None]
     replay_of: Mapped[Id | None]
