@@ -327,6 +327,9 @@ def test_a_filter_that_names_nothing_is_422_and_one_that_finds_nothing_an_empty_
         ("/v1/runs", "createdFrom=2030-01-31", "createdFrom"),
         ("/v1/runs", "createdTo=2030-01-31T09:00:00", "createdTo"),
         ("/v1/runs", "createdTo=1893456000", "createdTo"),
+        ("/v1/agents/stats", "days=0", "days"),
+        ("/v1/agents/stats", "days=366", "days"),
+        ("/v1/agents/stats", "days=1.5", "days"),
         ("/v1/approvals", "ownerId=" + "x" * 37, "ownerId"),
         ("/v1/accounts", "search=" + "x" * 101, "search"),
     ):
