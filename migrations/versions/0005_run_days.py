@@ -1,6 +1,6 @@
 """Runs by the day, what each cost, and lists of runs that seek.
 
-The runs are locked from the start, as the indexes are replaced: whoever reads or writes one waits, a minute or two for
+The runs are locked from the start, as the indexes are replaced: whoever reads or writes one waits, one to three minutes for
 each million of them. A lock that is asked for later, above a weaker one, could meet somebody else's.
 """
 
