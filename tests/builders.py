@@ -1,7 +1,9 @@
 """Things that tests need, with the values that matter to be said and the rest chosen."""
 
+import json
 import time
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -36,6 +38,65 @@ def a_run(
     with database.enter(actor) as work:
         run = start.start(work, agent_type=None, config_id=config_id, inputs=inputs, trigger=Trigger.MANUAL)
         return RunId(run.id)
+
+
+def past_runs(database: Database, actor: Actor, told: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Runs that were, each with the columns that matter, born in this order; ids in the same order."""
+    defaults = {
+        "agent_config_id": None,
+        "agent_type": "lead_source",
+        "status": "completed",
+        "trigger": "manual",
+        "created_at": "2026-03-01T08:00:00Z",
+        "started_at": None,
+        "completed_at": None,
+        "items_processed": 0,
+        "items_succeeded": 0,
+        "items_failed": 0,
+    }
+    given = [{"id": new_id("RunId"), **defaults, **columns} for columns in told]
+    rows(
+        database,
+        actor,
+        "INSERT INTO agent_runs (id, customer_id, agent_config_id, agent_type, status, trigger, input, config,"
+        " agent_version, approval_expiry_hours, created_at, started_at, completed_at, items_processed,"
+        " items_succeeded, items_failed, lease_token)"
+        " SELECT id, :customer, agent_config_id, agent_type, status, trigger, '{}', '{}', '1', 72, created_at,"
+        " started_at, completed_at, items_processed, items_succeeded, items_failed,"
+        " CASE WHEN status = 'running' THEN 'a token' END"
+        " FROM jsonb_populate_recordset(NULL::agent_runs, CAST(:told AS jsonb)) RETURNING id",
+        customer=actor.customer_id,
+        told=json.dumps(given, default=str),
+    )
+    return [str(run["id"]) for run in given]
+
+
+def a_long_history(
+    database: Database, actor: Actor, configs: Mapping[AgentConfigId, str], *, many: int, begin: datetime
+) -> None:
+    """A run a minute of these agents, each given with its type, in turn, a second long; a quarter failed, one in a thousand was scheduled.
+
+    The n-th has the id `run_0…n`, in 25 digits.
+    """
+    rows(
+        database,
+        actor,
+        "INSERT INTO agent_runs (id, customer_id, agent_config_id, agent_type, status, trigger, input, config,"
+        " agent_version, approval_expiry_hours, created_at, started_at, completed_at)"
+        " SELECT 'run_0' || lpad(n::text, 25, '0'), :customer,"
+        " (CAST(:configs AS text[]))[1 + mod(n, :count)], (CAST(:types AS text[]))[1 + mod(n, :count)],"
+        " CASE mod(n, 4) WHEN 3 THEN 'failed' ELSE 'completed' END,"
+        " CASE mod(n, 1000) WHEN 1 THEN 'scheduled' ELSE 'api' END,"
+        " '{}', '{}', '1', 72, born, born, born + interval '1 second'"
+        " FROM (SELECT n, CAST(:begin AS timestamptz) + n * interval '1 minute' AS born"
+        " FROM generate_series(1, :many) n) AS minutes RETURNING id",
+        customer=actor.customer_id,
+        configs=list(configs),
+        types=list(configs.values()),
+        count=len(configs),
+        begin=begin,
+        many=many,
+    )
 
 
 def an_item(

@@ -1,6 +1,6 @@
 """Agent types and their saved configurations."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,16 +11,20 @@ from chalicelib.agents.base import Agent
 from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
-from chalicelib.api.parsing import In, Line, Version
-from chalicelib.db.models import AgentConfig
+from chalicelib.api.parsing import In, Instant, Line, Version
+from chalicelib.db.models import AgentConfig, ScheduleFire
 from chalicelib.db.pages import Key, page
 from chalicelib.db.queries import agents as queries
+from chalicelib.db.queries import schedules
+from chalicelib.db.queries.agent_stats import TIMED
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import Conflict, Invalid, NotFound
 from chalicelib.domain.ids import AgentConfigId
-from chalicelib.domain.schedules import following
+from chalicelib.domain.runs import RunStatus
+from chalicelib.domain.schedules import Outcome, following
 from chalicelib.services import agents
+from chalicelib.services.agent_stats import Figures, LastRun, stats
 
 Name = Annotated[Line, Field(min_length=1, max_length=100)]
 Schedule = Annotated[str, Field(max_length=100, examples=["0 8 * * MON-FRI"])]
@@ -118,20 +122,123 @@ def _next_runs(saved: AgentConfig) -> list[datetime]:
     return [saved.next_due_at, *later]
 
 
-class AgentStatsOut(Out):
-    """What a saved agent has done, and what waits."""
+class ScheduleFireOut(Out):
+    """What became of one slot of a schedule."""
 
-    agent_config_id: str
-    agent_type: str
-    runs: int
+    slot_at: datetime = Field(description="When it was due.")
+    outcome: Outcome = Field(
+        description="coalesced: a later slot's run stands for it; skipped: there was no run, `reason` says why."
+    )
+    covers: int = Field(description="How many slots the run stands for, this one included.")
+    run_id: str | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, fire: ScheduleFire) -> "ScheduleFireOut":
+        return cls(
+            slot_at=fire.slot_at,
+            outcome=Outcome(fire.outcome),
+            covers=fire.covers,
+            run_id=fire.run_id,
+            reason=fire.reason,
+        )
+
+
+class LastRunOut(Out):
+    """The newest run, whatever its state."""
+
+    id: str
+    status: RunStatus
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    @classmethod
+    def of(cls, run: LastRun) -> "LastRunOut":
+        return cls(
+            id=run.id,
+            status=run.status,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            completed_at=run.completed_at,
+        )
+
+
+class FiguresOut(Out):
+    """What an agent, or all of a type, has done in these days, and what it is doing now."""
+
+    runs: int = Field(description="Those that ended in these days, and those that wait or run now.")
     completed: int
     failed: int
-    running: int
+    cancelled: int
+    running: int = Field(description="Now.")
+    waiting: int = Field(description="Now, for a worker or for a time.")
+    pending_approvals: int = Field(description="Items that wait for a decision now, whenever they were born.")
     success_rate: float | None = Field(
-        description="Completed of completed and failed; null before the first."
+        description="Completed of completed and failed; null where there are none."
     )
-    last_run_at: datetime | None
+    items_processed: int = Field(description="By the runs that ended in these days.")
+    items_succeeded: int
+    items_failed: int
+    credits: int = Field(description="Of providers, booked in these days, by runs that go on too.")
+    dollars: float = Field(description="US dollars for models, likewise, where the price is known.")
+    unpriced_calls: int = Field(description="Calls of models whose price is not known.")
+    median_duration_ms: int | None = Field(
+        description=f"From start to end, waits included, of the last {TIMED} completed runs, whenever they ran."
+    )
+    last_run: LastRunOut | None = Field(description="The newest, whenever it was.")
+    next_run_at: datetime | None = Field(description="By the schedule.")
+
+    @classmethod
+    def of(cls, figures: Figures) -> "FiguresOut":
+        return cls(**_figures(figures))
+
+
+class SavedAgentStatsOut(FiguresOut):
+    agent_config_id: str
+    agent_type: str
+
+
+class AgentStatsOut(Out):
+    """The whole team's agents. Counts of what ended are of `days` UTC days, today the last of them."""
+
+    days: int
+    since: date = Field(description="The first of the days.")
     pending_approvals: int
+    running: int
+    waiting: int
+    by_agent: dict[str, FiguresOut] = Field(
+        description="By agent type; runs of agents that were put away, and of none, are counted here too."
+    )
+    agents: list[SavedAgentStatsOut] = Field(description="The saved agents, in the order of their birth.")
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    seconds = figures.median_seconds
+    return {
+        **{name: figures.counts[name] for name in _COUNTS},
+        "runs": figures.runs,
+        "dollars": float(figures.dollars),
+        "success_rate": figures.success_rate,
+        "median_duration_ms": None if seconds is None else round(seconds * 1000),
+        "last_run": LastRunOut.of(figures.last_run) if figures.last_run else None,
+        "next_run_at": figures.next_run_at,
+    }
+
+
+_COUNTS = (
+    "completed",
+    "failed",
+    "cancelled",
+    "running",
+    "waiting",
+    "pending_approvals",
+    "items_processed",
+    "items_succeeded",
+    "items_failed",
+    "credits",
+    "unpriced_calls",
+)
 
 
 class NewAgent(In):
@@ -172,7 +279,12 @@ class AgentListing(Listing):
     agent_type: Annotated[str, Field(max_length=50)] | None = None
 
 
+class StatsQuery(In):
+    days: Annotated[int, Field(ge=1, le=365, description="How many UTC days back, today included.")] = 30
+
+
 NEWEST = Keyset("agents", tuple[str])
+LATEST = Keyset("schedule-fires", tuple[Instant])
 _NULLABLE = {"approval_expiry_hours", "limits", "owner_id", "schedule"}
 
 
@@ -218,22 +330,28 @@ def create_agent(work: Work, body: NewAgent) -> AgentOut:
     return AgentOut.of(saved)
 
 
-@route("GET", "/v1/agents/stats", needs=Permission.AGENTS_READ, summary="What each saved agent has done.")
-def agent_stats(work: Work) -> list[AgentStatsOut]:
-    return [
-        AgentStatsOut(
-            agent_config_id=row.id,
-            agent_type=row.agent_type,
-            runs=row.runs,
-            completed=row.completed,
-            failed=row.failed,
-            running=row.running,
-            success_rate=row.completed / (row.completed + row.failed) if row.completed + row.failed else None,
-            last_run_at=row.last_run_at,
-            pending_approvals=row.pending,
-        )
-        for row in queries.stats(work.session, work.actor.scope)
-    ]
+@route(
+    "GET",
+    "/v1/agents/stats",
+    needs=Permission.AGENTS_READ,
+    summary="What the agents have done lately, by type and one by one.",
+)
+def agent_stats(work: Work, query: StatsQuery) -> AgentStatsOut:
+    counted = stats(work, days=query.days)
+    return AgentStatsOut(
+        days=query.days,
+        since=counted.since,
+        pending_approvals=counted.total["pending_approvals"],
+        running=counted.total["running"],
+        waiting=counted.total["waiting"],
+        by_agent={name: FiguresOut.of(figures) for name, figures in counted.by_type.items()},
+        agents=[
+            SavedAgentStatsOut(
+                agent_config_id=saved.config_id, agent_type=saved.agent_type, **_figures(saved.figures)
+            )
+            for saved in counted.agents
+        ],
+    )
 
 
 @route(
@@ -245,6 +363,22 @@ def agent_stats(work: Work) -> list[AgentStatsOut]:
 )
 def get_agent(work: Work, config_id: AgentConfigId) -> AgentOut:
     return AgentOut.of(queries.get(work.session, work.actor.scope, config_id))
+
+
+@route(
+    "GET",
+    "/v1/agents/{config_id}/schedule-fires",
+    needs=Permission.AGENTS_READ,
+    summary="What became of each slot of an agent's schedule, the latest first.",
+    raises=(NotFound,),
+)
+def list_schedule_fires(work: Work, config_id: AgentConfigId, query: Listing) -> Page[ScheduleFireOut]:
+    after = LATEST.read(query.cursor)
+    saved = queries.get(work.session, work.actor.scope, config_id)
+    wanted = schedules.fires_of(work.actor.scope, saved.id)
+    order = [Key(ScheduleFire.slot_at, descending=True)]
+    found = page(work.session, wanted, order=order, after=after, limit=query.limit)
+    return page_of(LATEST, found, limit=query.limit, item=ScheduleFireOut.of)
 
 
 @route(

@@ -353,7 +353,7 @@ def _pointer(loc: Sequence[int | str], document: Any, prefix: str, *, missing: b
         elif not (missing and nth == len(loc) - 1):
             continue
         steps.append(prefix + _escaped(str(part)))
-    return "".join(steps) if prefix else "/".join(steps)
+    return "".join(steps) if prefix else "".join(steps[:1])  # a parameter's name: a query is flat
 
 
 def _step(here: Any, part: int | str) -> tuple[Any, bool]:

@@ -1,18 +1,15 @@
 """Runs: start, watch, stop, repeat."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import select
-from sqlalchemy.orm import defer
 
 from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
-from chalicelib.api.parsing import In
+from chalicelib.api.parsing import In, Instant
 from chalicelib.db.models import AgentRun, AgentRunStep
-from chalicelib.db.pages import Key, page
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
@@ -35,8 +32,8 @@ class RunOut(Out):
     items_failed: int
     items_total: int | None = Field(description="When known.")
     current_step: str | None
-    wait_reason: str | None
-    error: str | None
+    wait_reason: str | None = Field(description="Why it is not at work just now, in words.")
+    error: str | None = Field(description="Why it failed, in words.")
     error_code: str | None
     attempt: int
     requested_by: str | None
@@ -45,6 +42,12 @@ class RunOut(Out):
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    duration_ms: int | None = Field(description="From its start to its end, waits included; null until then.")
+
+    credits: int | None = Field(description="Of providers; null until its end.")
+    dollars: float | None = Field(
+        description="US dollars for models; null until its end, and where a price is not known."
+    )
 
     @classmethod
     def of(cls, run: AgentRun) -> "RunOut":
@@ -114,33 +117,38 @@ class Replay(In):
 
 
 class RunListing(Listing):
-    status: RunStatus | None = None
+    status: (
+        Annotated[tuple[RunStatus, ...], Field(min_length=1, max_length=5, description="Any of these.")]
+        | None
+    ) = None
+    trigger: (
+        Annotated[tuple[Trigger, ...], Field(min_length=1, max_length=4, description="Any of these.")] | None
+    ) = None
     agent_type: Annotated[str, Field(max_length=50)] | None = None
-    config_id: str | None = None
+    config_id: Annotated[str, Field(max_length=36, description="A saved agent, or one put away.")] | None = (
+        None
+    )
+    created_from: Annotated[Instant, Field(description="Accepted at this instant or later.")] | None = None
+    created_to: Annotated[Instant, Field(description="Accepted before this instant.")] | None = None
 
 
-NEWEST = Keyset("runs", tuple[str])
+NEWEST = Keyset("runs", tuple[Instant, str])
 MOST_STEPS = 500
 
 
 @route("GET", "/v1/runs", needs=Permission.AGENTS_READ, summary="Runs, the newest first.")
 def list_runs(work: Work, query: RunListing) -> Page[RunOut]:
-    wanted = (
-        select(AgentRun)
-        .where(
-            queries.matching(
-                work.actor.scope,
-                status=query.status,
-                agent_type=query.agent_type,
-                config_id=query.config_id,
-            )
-        )
-        .options(
-            defer(AgentRun.input), defer(AgentRun.output), defer(AgentRun.config), defer(AgentRun.causation)
-        )
+    wanted = queries.Wanted(
+        statuses=query.status or (),
+        triggers=query.trigger or (),
+        agent_type=query.agent_type,
+        config_id=query.config_id,
+        born_from=query.created_from,
+        born_before=query.created_to,
     )
-    order = [Key(AgentRun.id, descending=True)]
-    found = page(work.session, wanted, order=order, after=NEWEST.read(query.cursor), limit=query.limit)
+    found = queries.matching(
+        work.session, work.actor.scope, wanted, after=NEWEST.read(query.cursor), limit=query.limit
+    )
     return page_of(NEWEST, found, limit=query.limit, item=RunOut.of)
 
 
@@ -249,4 +257,13 @@ def _fields(run: AgentRun) -> dict[str, Any]:
         "created_at": run.created_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
+        "duration_ms": _duration(run),
+        "credits": run.credits,
+        "dollars": None if run.dollars is None else float(run.dollars),
     }
+
+
+def _duration(run: AgentRun) -> int | None:
+    if run.started_at is None or run.completed_at is None:
+        return None
+    return (run.completed_at - run.started_at) // timedelta(milliseconds=1)

@@ -415,6 +415,11 @@ def existing(kind: str) -> tuple[str, Callable[[World, Tenant], str]]:
     return EXISTING[kind]
 
 
+def path_to(api: Api, declared: Route, tenant: Tenant) -> str:
+    """The route's path to something that this tenant has; what it has to have for that is made."""
+    return path_of(declared, {kind: existing(kind)[1](api.world, tenant) for kind in kinds_of(declared)})
+
+
 # What came back
 
 

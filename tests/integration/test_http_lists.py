@@ -14,7 +14,7 @@ from chalicelib.domain.ids import new_id
 from local.postgres import Postgres
 from tests.builders import a_config, a_run, an_item, rows
 from tests.conftest import Tenant, a_tenant
-from tests.integration.http_world import DECLARED, Api, an_api, code_of, data_of, error_of, name_of
+from tests.integration.http_world import DECLARED, Api, an_api, code_of, data_of, error_of, name_of, path_to
 
 LISTS = [
     declared for declared in DECLARED if declared.query is not None and issubclass(declared.query, Listing)
@@ -122,15 +122,15 @@ def test_a_total_beyond_ten_thousand_says_so(api: Api) -> None:
 
 
 def test_an_empty_list_has_no_next_page(api: Api) -> None:
-    tenant = a_tenant(api.world.database, "New")
     for declared in LISTS:
-        said = api.send("GET", declared.path, tenant.people[Role.ADMIN])
+        tenant = a_tenant(api.world.database, "New")
+        said = api.send("GET", path_to(api, declared, tenant), tenant.people[Role.ADMIN])
         assert data_of(said) == [], name_of(declared)
         assert said.json()["pagination"] == {"limit": 50, "total": 0, "nextCursor": None}
 
 
 def test_a_cursor_of_one_list_is_refused_by_every_other(api: Api) -> None:
-    """Seen red with the list's name left out of the cursor: runs' and agents' keys have the same types."""
+    """Seen red with the list's name left out of the cursor: agents' and accounts' keys have the same types."""
     tenant = a_tenant(api.world.database, "Confused")
     for _ in range(2):
         an_item(api.world.database, tenant.manager)
@@ -139,7 +139,8 @@ def test_a_cursor_of_one_list_is_refused_by_every_other(api: Api) -> None:
         cursors[path] = next(pages(api, path, tenant, 1))["pagination"]["nextCursor"]
     for origin, cursor in cursors.items():
         for declared in LISTS:
-            said = api.send("GET", declared.path, tenant.people[Role.ADMIN], query=f"cursor={cursor}")
+            path = path_to(api, declared, tenant)
+            said = api.send("GET", path, tenant.people[Role.ADMIN], query=f"cursor={cursor}")
             if declared.path == origin:
                 assert said.status_code == 200
             else:

@@ -1,10 +1,14 @@
 """Agent configurations, their runs, the steps of a run, and the tenant's queue."""
 
+from datetime import date
+from decimal import Decimal
+
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Numeric,
     String,
     UniqueConstraint,
     text,
@@ -21,6 +25,7 @@ from chalicelib.db.models.base import (
     Json,
     JsonList,
     Short,
+    Total,
     Version,
     Words,
     one_of,
@@ -106,6 +111,8 @@ class AgentRun(Base):
     lease_expires_at: Mapped[Instant | None]
     cancel_requested_at: Mapped[Instant | None]
     cancel_requested_by: Mapped[Id | None]
+    credits: Mapped[int | None]  # what it cost, once it has ended; a trigger sums its entries
+    dollars: Mapped[Decimal | None] = mapped_column(Numeric(14, 6))  # empty also where a price is not known
     slot_at: Mapped[Instant | None]  # the schedule's slot
     slots_covered: Mapped[int | None]
     replay_of: Mapped[Id | None]
@@ -124,11 +131,36 @@ class AgentRun(Base):
         ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "requested_by"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "replay_of"], ["agent_runs.customer_id", "agent_runs.id"]),
-        Index("agent_runs_customer_idx", "customer_id", "id"),
-        Index("agent_runs_status_idx", "customer_id", "status", "id"),
-        Index("agent_runs_created_at_idx", "customer_id", "created_at"),
-        Index("agent_runs_config_idx", "customer_id", "agent_config_id", "id"),
-        Index("agent_runs_type_idx", "customer_id", "agent_type", "id"),
+        # A list filters by any of these and is in the order of birth: a seek for each status and trigger wanted.
+        Index("agent_runs_created_at_idx", "customer_id", "created_at", "id"),
+        Index("agent_runs_status_idx", "customer_id", "status", "trigger", "created_at", "id"),
+        Index(
+            "agent_runs_config_idx",
+            "customer_id",
+            "agent_config_id",
+            "status",
+            "trigger",
+            "created_at",
+            "id",
+        ),
+        Index("agent_runs_type_idx", "customer_id", "agent_type", "status", "trigger", "created_at", "id"),
+        # How long the last ones took. Written once a run, when it ends.
+        Index(
+            "agent_runs_took_config_idx",
+            "customer_id",
+            "agent_config_id",
+            "completed_at",
+            postgresql_include=["started_at"],
+            postgresql_where=text("status = 'completed'"),
+        ),
+        Index(
+            "agent_runs_took_type_idx",
+            "customer_id",
+            "agent_type",
+            "completed_at",
+            postgresql_include=["started_at"],
+            postgresql_where=text("status = 'completed'"),
+        ),
         Index(
             "agent_runs_queue_idx",
             "customer_id",
@@ -143,6 +175,23 @@ class AgentRun(Base):
             postgresql_where=text("status = 'running'"),
         ),
     )
+
+
+class RunDay(Base):
+    """How many runs ended on a UTC day, and with what. A trigger on `agent_runs` keeps it, nothing else writes it."""
+
+    __tablename__ = "run_days"
+
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    agent_config_id: Mapped[Id] = mapped_column(primary_key=True, server_default="")  # '': of no saved agent
+    agent_type: Mapped[Short] = mapped_column(primary_key=True)
+    completed: Mapped[Count]
+    failed: Mapped[Count]
+    cancelled: Mapped[Count]
+    items_processed: Mapped[Total]
+    items_succeeded: Mapped[Total]
+    items_failed: Mapped[Total]
 
 
 class ScheduleFire(Base):

@@ -98,6 +98,13 @@ class ApprovalItem(Base):
         Index("approval_items_customer_idx", "customer_id", "id"),
         Index("approval_items_status_idx", "customer_id", "status", "agent_type"),
         Index(
+            "approval_items_pending_idx",
+            "customer_id",
+            "agent_config_id",
+            "agent_type",
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(
             "approval_items_priority_idx",
             "customer_id",
             "status",

@@ -7,7 +7,7 @@ row-level security, which the migrations add.
 from datetime import datetime
 from typing import Annotated, Any
 
-from sqlalchemy import DateTime, Identity, MetaData, String, Text, text
+from sqlalchemy import BigInteger, DateTime, Identity, MetaData, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -21,6 +21,7 @@ Name = Annotated[str, mapped_column(String(255))]
 Words = Annotated[str, mapped_column(Text)]
 Version = Annotated[int, mapped_column(server_default=text("1"))]
 Count = Annotated[int, mapped_column(server_default=text("0"))]
+Total = Annotated[int, mapped_column(BigInteger, server_default=text("0"))]
 Position = Annotated[int, mapped_column(Identity(always=True))]
 
 

@@ -3,19 +3,21 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text
+from sqlalchemy import ColumnElement, Row, case, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm import defer as defer_column
 
 from chalicelib.db.driver import Deferred, defer, execute_and_commit, sqlstate
-from chalicelib.db.models import AgentRun, AgentRunStep, UsageEntry
+from chalicelib.db.models import AgentConfig, AgentRun, AgentRunStep, UsageEntry
+from chalicelib.db.pages import AnyOf, Key, Slice, page, page_across
 from chalicelib.domain.errors import LeaseLost, NotFound
 from chalicelib.domain.ids import RunId, TenantScope
 from chalicelib.domain.money import Gate, Refusal
-from chalicelib.domain.runs import FAILURES_IN_A_ROW, LEASE, OLDEST
+from chalicelib.domain.runs import FAILURES_IN_A_ROW, LEASE, OLDEST, RunStatus, Trigger
 
 LOST: Final = "BV001"
 """The SQLSTATE with which the fence refuses."""
@@ -314,18 +316,65 @@ def usage(session: Session, scope: TenantScope, run_id: str) -> Sequence[Any]:
     ).all()
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs a list shows: all that is said holds; nothing said is every run."""
+
+    statuses: Sequence[RunStatus] = ()
+    triggers: Sequence[Trigger] = ()
+    agent_type: str | None = None
+    config_id: str | None = None
+    born_from: datetime | None = None  # this instant too
+    born_before: datetime | None = None
+
+
 def matching(
-    scope: TenantScope, *, status: str | None, agent_type: str | None, config_id: str | None
-) -> ColumnElement[bool]:
-    """The condition of a list of runs."""
-    wanted = [AgentRun.customer_id == scope]
-    if status:
-        wanted.append(AgentRun.status == status)
-    if agent_type:
-        wanted.append(AgentRun.agent_type == agent_type)
-    if config_id:
-        wanted.append(AgentRun.agent_config_id == config_id)
-    return and_(*wanted)
+    session: Session, scope: TenantScope, wanted: Wanted, *, after: Sequence[Any] | None, limit: int
+) -> Slice:
+    """A page of a list of runs, the newest first, without what a list does not show.
+
+    Each way to filter has an index whose last columns are status, trigger and the order, so every combination of
+    filters is a few seeks; those that do not say a status or a trigger seek each of the few there are.
+    """
+    query = (
+        select(AgentRun)
+        .where(AgentRun.customer_id == scope)
+        .options(
+            defer_column(AgentRun.input),
+            defer_column(AgentRun.output),
+            defer_column(AgentRun.config),
+            defer_column(AgentRun.causation),
+        )
+    )
+    order = [Key(AgentRun.created_at, descending=True), Key(AgentRun.id, descending=True)]
+    where = _conditions(scope, wanted)
+    if not (wanted.statuses or wanted.triggers or wanted.agent_type or wanted.config_id):
+        return page(session, query.where(*where), order=order, after=after, limit=limit)
+    across = [
+        AnyOf(AgentRun.status, sorted(set(wanted.statuses or RunStatus))),
+        AnyOf(AgentRun.trigger, sorted(set(wanted.triggers or Trigger))),
+    ]
+    return page_across(session, query, where=where, across=across, order=order, after=after, limit=limit)
+
+
+def _conditions(scope: TenantScope, wanted: Wanted) -> list[ColumnElement[bool]]:
+    conditions = []
+    if wanted.born_from is not None:
+        conditions.append(AgentRun.created_at >= wanted.born_from)
+    if wanted.born_before is not None:
+        conditions.append(AgentRun.created_at < wanted.born_before)
+    if wanted.config_id is not None:
+        conditions.append(AgentRun.agent_config_id == wanted.config_id)
+        if wanted.agent_type is not None:  # a config's runs are all of its type: asked once, not of each run
+            of_type = select(AgentConfig.id).where(
+                AgentConfig.customer_id == scope,
+                AgentConfig.id == wanted.config_id,
+                AgentConfig.agent_type == wanted.agent_type,
+            )
+            conditions.append(of_type.exists())
+    elif wanted.agent_type is not None:
+        conditions.append(AgentRun.agent_type == wanted.agent_type)
+    return conditions
 
 
 def copy_steps(session: Session, scope: TenantScope, *, source: str, target: str) -> None:

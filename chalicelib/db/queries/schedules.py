@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, Select, select, text
 from sqlalchemy.orm import Session
 
 from chalicelib.db.driver import defer
-from chalicelib.db.models import AgentConfig
+from chalicelib.db.models import AgentConfig, ScheduleFire
 from chalicelib.domain.ids import TenantScope
 
 _DUE = text("""
@@ -69,3 +69,10 @@ def active_run(session: Session, scope: TenantScope, config_id: str) -> str | No
 
 def record(session: Session, scope: TenantScope, config_id: str, fires: Sequence[Mapping[str, Any]]) -> None:
     defer(session, _SLOTS, {"scope": scope, "id": config_id, "fires": json.dumps(fires)})
+
+
+def fires_of(scope: TenantScope, config_id: str) -> Select[Any]:
+    """What became of each slot."""
+    return select(ScheduleFire).where(
+        ScheduleFire.customer_id == scope, ScheduleFire.agent_config_id == config_id
+    )
