@@ -49,6 +49,10 @@ _COPY_STEPS = text("""
     SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
     FROM agent_run_steps
     WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
+      AND NOT EXISTS (
+        SELECT FROM agent_run_steps gone
+        WHERE gone.customer_id = :scope AND gone.run_id = :source AND gone.output_removed_at IS NOT NULL
+      )
 """)
 _DUE_TENANTS = text("""
     SELECT q.customer_id
