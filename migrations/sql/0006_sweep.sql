@@ -31,8 +31,8 @@ $$;
 
 -- A claim that takes nothing: made whether agents are switched on or not, a slot is free or not. Returns expired
 -- leases, ends runs that are too old (due or not) and those that wait for an agent that was put away, `p_most` of each,
--- then rings where that does something. It waits for nobody: a queue that is held, and runs that are, are left to
--- whoever holds them. So it locks a run after the month that another run's entries touched, and cannot deadlock.
+-- then rings where that does something. A queue or a run that is held is left to whoever holds it: to wait for a run
+-- after the month of another one's entries could deadlock with a worker.
 -- `told`: events were emitted; `due_retries`: runs among those rung for that come back from a wait.
 CREATE FUNCTION sweep_runs(
     p_limit int, p_enabled boolean, p_patience interval, p_failures int, p_oldest interval, p_most int,
