@@ -24,6 +24,7 @@ from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.schedules import Scheduler
 from chalicelib.services.triggers import Told, react
+from chalicelib.settings import MissingSetting, Settings
 from local.postgres import Postgres
 from tests.builders import a_config, a_contact, a_run, rows
 from tests.conftest import MINUTE, World
@@ -53,6 +54,20 @@ def clear(world: World) -> dict[str, int]:
 def count(world: World, table: str) -> int:
     (row,) = rows(world.database, world.ours.manager, f"SELECT count(*) AS n FROM {table}")  # noqa: S608
     return int(row.n)
+
+
+@pytest.mark.parametrize("name", ["STEP_OUTPUT", "OUTBOX", "TRIGGER"])
+def test_nothing_can_be_set_to_be_kept_for_less_than_a_day(settings: Settings, name: str) -> None:
+    """Seen red without the least."""
+    needed = {
+        "DATABASE_URL": settings.database_url,
+        "DATABASE_SYSTEM_URL": settings.database_system_url,
+        "OIDC_ISSUER": settings.oidc_issuer,
+        "OIDC_JWKS_URL": settings.oidc_jwks_url,
+        "OIDC_CLIENT_ID": settings.oidc_client_id,
+    }
+    with pytest.raises(MissingSetting, match="must be 1 or more"):
+        Settings.from_environ({**needed, f"RETENTION_{name}_DAYS": "0"})
 
 
 # Step outputs

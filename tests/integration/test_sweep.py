@@ -21,9 +21,10 @@ from chalicelib.services.approvals.decide import Verdict, decide_one
 from chalicelib.services.outbox import Relay
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
-from chalicelib.services.sweep import PATIENCE, STALE, Sweep
+from chalicelib.services.sweep import FIGURES, PATIENCE, STALE, Sweep
 from chalicelib.services.turns import in_turns
 from local.postgres import Postgres
+from tests.architecture import ROOT
 from tests.builders import a_config, a_run, an_item, rows
 from tests.conftest import MINUTE, Tenant, World
 from tests.fakes.clock import Hands
@@ -477,6 +478,18 @@ def test_a_part_that_fails_keeps_no_other(world: World, postgres: Postgres, data
         decide_one(work, Verdict(item_id, 1), Decision.APPROVE)
     postgres.execute("REVOKE SELECT ON agent_configs FROM bevyly_system", database=database_name)
     assert sweep(world)["applied"] == 1
+
+
+def test_one_line_in_the_log_has_every_figure_and_the_page_says_what_each_is(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen red with one that the page does not know."""
+    caplog.set_level("INFO", "chalicelib")
+    sweep(world)
+    (line,) = [record for record in caplog.records if record.message == "swept"]
+    assert {name: vars(line)[name] for name in FIGURES} == dict.fromkeys(FIGURES, 0)
+    page = (ROOT / "docs/how-to/look-after-it.md").read_text(encoding="utf-8")
+    assert [name for name in FIGURES if f"`{name}`" not in page] == []
 
 
 def test_who_has_much_left_comes_again_after_the_others() -> None:
