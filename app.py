@@ -53,5 +53,5 @@ def run_due_schedules(event: CloudWatchEvent) -> dict[str, int]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def sweep_minute(event: CloudWatchEvent) -> dict[str, Any]:
-    """What a lost message would leave lying: rings, effects, events, expiries."""
+    """What a lost message or a dead worker would leave lying, and what has been kept long enough."""
     return sweep.every_minute(event)

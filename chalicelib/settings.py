@@ -69,6 +69,9 @@ class Settings:
     agents_minimum_schedule_minutes: int
     run_slice_seconds: int
     sign_in_attempts_per_15_minutes: int
+    retention_step_output_days: int  # after the run ended
+    retention_outbox_days: int  # after delivery at every sink
+    retention_trigger_days: int  # events that runs have taken, and what became of schedules' slots
     log_level: str
 
     @classmethod
@@ -113,6 +116,9 @@ class Settings:
             agents_minimum_schedule_minutes=read.number("AGENTS_MINIMUM_SCHEDULE_MINUTES", 5),
             run_slice_seconds=read.number("RUN_SLICE_SECONDS", 120),
             sign_in_attempts_per_15_minutes=read.number("SIGN_IN_ATTEMPTS_PER_15_MINUTES", 10),
+            retention_step_output_days=read.number("RETENTION_STEP_OUTPUT_DAYS", 30, least=1),
+            retention_outbox_days=read.number("RETENTION_OUTBOX_DAYS", 30, least=1),
+            retention_trigger_days=read.number("RETENTION_TRIGGER_DAYS", 90, least=1),
             log_level=read.text("LOG_LEVEL", "INFO"),
         )
 
@@ -140,12 +146,14 @@ class _Reader:
             raise MissingSetting(f"{name} knows {', '.join(known)}; not {', '.join(sorted(unknown))}.")
         return words
 
-    def number(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int, *, least: int = 0) -> int:
         value = self.optional(name)
         if value is None:
             return default
         if not value.isascii() or not value.isdigit():
             raise MissingSetting(f"{name} must be a whole number, not {value!r}.")
+        if int(value) < least:
+            raise MissingSetting(f"{name} must be {least} or more, not {value}.")
         return int(value)
 
     def cap(self, name: str, default: int) -> int | None:

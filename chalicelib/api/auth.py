@@ -14,7 +14,7 @@ from chalicelib.api.http import PUBLIC, SIGNED_IN, Context, Out, Reply, Request,
 from chalicelib.api.parsing import In
 from chalicelib.db.models.tenant import Customer
 from chalicelib.db.work import Work
-from chalicelib.domain.access import Permission, Role
+from chalicelib.domain.access import SIGN_IN_WINDOW, Permission, Role
 from chalicelib.domain.errors import AppError, LimitReached, NotPermitted, NotSignedIn
 from chalicelib.domain.ids import CustomerId, UserId
 from chalicelib.domain.ports import Challenge, SignedIn
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 COOKIE: Final = "bevyly_refresh"
 COOKIE_LIFE: Final = timedelta(days=30)
-WINDOW: Final = timedelta(minutes=15)
 PEOPLE_BEHIND_ONE_ADDRESS: Final = 10
 """An address may try this many times as often as an e-mail: an office signs in through one."""
 
@@ -182,11 +181,18 @@ def _count_try(request: Request, context: Context, email: str) -> None:
     with context.database.anonymous() as session:
         allowed = session.execute(
             ALLOW,
-            {**keys, "window": WINDOW, "most": most, "most_by_address": most * PEOPLE_BEHIND_ONE_ADDRESS},
+            {
+                **keys,
+                "window": SIGN_IN_WINDOW,
+                "most": most,
+                "most_by_address": most * PEOPLE_BEHIND_ONE_ADDRESS,
+            },
         ).one()
     if not (allowed.email and allowed.address):
         raise LimitReached(
-            "Too many tries to sign in. Wait a quarter of an hour.", code="too_many_tries", retry_after=WINDOW
+            "Too many tries to sign in. Wait a quarter of an hour.",
+            code="too_many_tries",
+            retry_after=SIGN_IN_WINDOW,
         )
 
 

@@ -113,7 +113,10 @@ class NewRun(In):
 
 
 class Replay(In):
-    from_checkpoints: bool = Field(default=False, description="Start from what the old run had recorded.")
+    from_checkpoints: bool = Field(
+        default=False,
+        description="Start from what the old run had recorded, while its steps' outputs are kept.",
+    )
 
 
 class RunListing(Listing):

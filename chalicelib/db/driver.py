@@ -53,6 +53,7 @@ ends never wait for each other."""
 _TRUSTED_SECONDS = 5.0
 """Idle for less, a connection with a silent socket counts as alive without a round trip."""
 _CACHED_LENGTH = 16 * 1024
+_LOCK_REFUSED = ("55P03", "40P01")
 
 _ERRORS: Mapping[str, type[Exception]] = MappingProxyType(
     {
@@ -149,6 +150,11 @@ def sqlstate(error: DBAPIError) -> str | None:
 def constraint(error: DBAPIError) -> str | None:
     """The name of the violated constraint, where the server names one."""
     return _field(error, "n")
+
+
+def came_too_late(error: DBAPIError) -> bool:
+    """Whether somebody else held a lock for longer than this transaction waits, or the two waited for each other."""
+    return sqlstate(error) in _LOCK_REFUSED
 
 
 def _field(error: DBAPIError, code: str) -> str | None:

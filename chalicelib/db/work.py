@@ -39,6 +39,9 @@ AUDIT = text(
     " AS e(id text, user_id text, action text, target_id text, details jsonb)"
 )
 RING = text("SELECT ring()")
+HURRY = text(
+    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
+)
 
 
 @dataclass(slots=True)
@@ -211,3 +214,13 @@ class Database:
 def _moment(entered: Deferred) -> datetime:
     moment: datetime = entered.one()[0]
     return moment
+
+
+def hurry(session: Session, *, lock: timedelta, statement: timedelta) -> None:
+    """Have this transaction wait less than others do for a lock, and for a statement."""
+    durations = {"lock": lock, "statement": statement}
+    defer(
+        session,
+        HURRY,
+        {name: f"{value // timedelta(milliseconds=1)}ms" for name, value in durations.items()},
+    )

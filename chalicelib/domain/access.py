@@ -6,11 +6,16 @@ Code asks for a permission, never for a role. A right may be limited to a person
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from chalicelib.domain.errors import NotPermitted
 from chalicelib.domain.ids import CustomerId, TenantScope, UserId
+
+SIGN_IN_WINDOW: Final = timedelta(minutes=15)
+"""Tries to sign in are counted for so long."""
 
 
 class Permission(StrEnum):

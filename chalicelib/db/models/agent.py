@@ -70,6 +70,12 @@ class AgentConfig(Base):
             "next_due_at",
             postgresql_where=text("next_due_at IS NOT NULL AND enabled AND deleted_at IS NULL"),
         ),
+        Index(
+            "agent_configs_put_away_idx",
+            "customer_id",
+            "updated_at",
+            postgresql_where=text("NOT enabled OR deleted_at IS NOT NULL"),
+        ),
     )
 
 
@@ -168,6 +174,14 @@ class AgentRun(Base):
             "id",
             postgresql_where=text("status = 'pending'"),
         ),
+        Index("agent_runs_due_idx", "customer_id", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("agent_runs_age_idx", "customer_id", "created_at", postgresql_where=text("status = 'pending'")),
+        Index(
+            "agent_runs_waiting_idx",
+            "customer_id",
+            "agent_config_id",
+            postgresql_where=text("status = 'pending'"),
+        ),
         Index(
             "agent_runs_running_idx",
             "customer_id",
@@ -215,6 +229,7 @@ class ScheduleFire(Base):
             ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
         ),
         ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
+        Index("schedule_fires_created_at_idx", "created_at"),
     )
 
 
@@ -240,6 +255,7 @@ class RunTriggerEvent(Base):
             "agent_config_id",
             postgresql_where=text("run_id IS NULL"),
         ),
+        Index("run_trigger_events_created_at_idx", "created_at"),
     )
 
 
@@ -260,10 +276,16 @@ class AgentRunStep(Base):
     proposal: Mapped[dict[str, object] | None] = mapped_column(JSONB)  # {"itemId"} or {"skipped": why}
     duration_ms: Mapped[Count]
     recorded_at: Mapped[Born]
+    output_removed_at: Mapped[Instant | None]  # kept for a time only; an empty output may be a result, too
 
     __table_args__ = (
         CheckConstraint(one_of("status", StepStatus), name="status"),
         ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
+        Index(
+            "agent_run_steps_recorded_at_idx",
+            "recorded_at",
+            postgresql_where=text("output_removed_at IS NULL"),
+        ),
     )
 
 

@@ -21,7 +21,7 @@ class IdempotencyKey(Base):
     answer: Mapped[str] = mapped_column(Text)  # the body as it was sent
     created_at: Mapped[Born]
 
-    __table_args__ = (Index("idempotency_keys_created_at_idx", "customer_id", "created_at"),)
+    __table_args__ = (Index("idempotency_keys_age_idx", "created_at"),)
 
 
 class AuditEntry(Base):
@@ -74,3 +74,5 @@ class SignInAttempt(Base):
     key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     window_start: Mapped[Born]
     attempts: Mapped[int]
+
+    __table_args__ = (Index("sign_in_attempts_window_idx", "window_start"),)

@@ -36,6 +36,7 @@ class OutboxEvent(Base):
             "customer_id", "aggregate_type", "aggregate_id", "sequence", name="outbox_events_sequence_key"
         ),
         Index("outbox_events_customer_idx", "customer_id", "position"),
+        Index("outbox_events_created_at_idx", "created_at"),
     )
 
 

@@ -58,6 +58,12 @@ class UsageEntry(Base):
         CheckConstraint(one_of("payer", Payer), name="payer"),
         ForeignKeyConstraint(["customer_id", "run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
         Index("usage_entries_step_idx", "customer_id", "run_id", "step_key"),
+        Index(
+            "usage_entries_reserved_idx",
+            "customer_id",
+            "created_at",
+            postgresql_where=text("status = 'reserved'"),
+        ),
     )
 
 

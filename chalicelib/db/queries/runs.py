@@ -41,7 +41,6 @@ _CHECKPOINT = text("""
 _YIELD = text("SELECT * FROM yield_run(:run, :token, :lease, :due, :reason, :failures, :limit, :sinks)")
 _END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error, :sinks)")
 _RING_IF_DUE = text("SELECT ring_if_due(:limit)")
-_RING_AGAIN = text("SELECT ring_again(:limit, :patience)")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
 _LIMITS_CHANGED = text("SELECT limits_changed(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
@@ -51,26 +50,10 @@ _COPY_STEPS = text("""
     SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
     FROM agent_run_steps
     WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
-""")
-_DUE_TENANTS = text("""
-    SELECT q.customer_id
-    FROM tenant_queues q JOIN customers c ON c.id = q.customer_id
-    WHERE (q.rung_at IS NULL OR q.rung_at <= app_now() - CAST(:patience AS interval))
-      AND (
-        EXISTS (
-            SELECT FROM agent_runs r
-            WHERE r.customer_id = q.customer_id AND r.status = 'running' AND r.lease_expires_at <= app_now()
-        )
-        OR c.agents_enabled AND :enabled
-        AND EXISTS (
-            SELECT FROM agent_runs r
-            WHERE r.customer_id = q.customer_id AND r.status = 'pending' AND r.due_at <= app_now()
-        )
-        AND (SELECT count(*) FROM agent_runs r WHERE r.customer_id = q.customer_id AND r.status = 'running')
-            < coalesce(c.max_concurrent_runs, :limit)
+      AND NOT EXISTS (
+        SELECT FROM agent_run_steps gone
+        WHERE gone.customer_id = :scope AND gone.run_id = :source AND gone.output_removed_at IS NOT NULL
       )
-    ORDER BY q.rung_at NULLS FIRST, q.customer_id
-    LIMIT 500
 """)
 
 
@@ -256,16 +239,6 @@ def cancel_pending_of(
     """End what waits for this configuration; how many runs that were, `most` at most."""
     parameters = {"config": config_id, "user": user_id, "most": most, "sinks": list(sinks)}
     return int(session.execute(_CANCEL_PENDING_OF, parameters).scalar_one())
-
-
-def ring_again(session: Session, *, limit: int, patience: timedelta) -> bool:
-    return bool(session.execute(_RING_AGAIN, {"limit": limit, "patience": patience}).scalar_one())
-
-
-def tenants_with_due_runs(session: Session, *, patience: timedelta, limit: int, enabled: bool) -> list[str]:
-    """Those for whom a ring would do something, the longest unheard first; for the sweep, as bevyly_system."""
-    parameters = {"patience": patience, "limit": limit, "enabled": enabled}
-    return list(session.execute(_DUE_TENANTS, parameters).scalars())
 
 
 def add(session: Session, run: AgentRun) -> None:

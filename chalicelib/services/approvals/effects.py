@@ -5,6 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from chalicelib.db.driver import came_too_late
 from chalicelib.db.queries import approvals as queries
 from chalicelib.db.queries import crm
 from chalicelib.db.work import Database, Work
@@ -18,53 +22,71 @@ from chalicelib.faults import Point, reach
 logger = logging.getLogger(__name__)
 
 BATCH = 100
+EXPIRE_BATCH = 1000
 
 Effect = Callable[[Work, Sequence[Any]], Mapping[str, str]]
 """Gives items of one type their effect. Answers with those that are stale, and why."""
+Prepare = Callable[[Session], None]
+
+
+def _as_it_is(_session: Session) -> None:
+    pass
 
 
 def apply_due(database: Database, customer_id: CustomerId) -> int:
     """Give every due decision of a tenant its effect. Safe to run twice at once. Returns how many."""
     applied = 0
     while True:
-        with database.enter(engine_for(customer_id)) as work:
-            rows = queries.due(work.session, work.actor.scope, most=BATCH)
-            if rows:
-                reach(Point.BEFORE_APPLY)
-                _apply(work, rows)
-        if not rows:
+        taken = apply_some(database, customer_id)
+        applied += taken
+        if taken < BATCH:
             return applied
-        reach(Point.AFTER_APPLY)
-        applied += len(rows)
 
 
-def expire_due(database: Database, customer_id: CustomerId) -> int:
-    """Close what nobody decided in time. Returns how many."""
+def apply_some(database: Database, customer_id: CustomerId, *, prepare: Prepare = _as_it_is) -> int:
+    """One transaction of it, which `prepare` may hurry. Returns how many; BATCH of them: there may be more."""
     with database.enter(engine_for(customer_id)) as work:
-        rows = queries.expire(work.session, work.actor.scope, most=1000)
+        prepare(work.session)
+        rows = queries.due(work.session, work.actor.scope, most=BATCH)
+        if not rows:
+            return 0
+        reach(Point.BEFORE_APPLY)
+        applied = _apply(work, rows)
+    reach(Point.AFTER_APPLY)
+    return applied
+
+
+def expire_due(database: Database, customer_id: CustomerId, *, prepare: Prepare = _as_it_is) -> int:
+    """Close what nobody decided in time, EXPIRE_BATCH at most. Returns how many."""
+    with database.enter(engine_for(customer_id)) as work:
+        prepare(work.session)
+        rows = queries.expire(work.session, work.actor.scope, most=EXPIRE_BATCH)
         for row in rows:
             payload = {"itemId": row.id, "itemType": row.item_type, "agentType": row.agent_type}
             work.emit(Event(EventType.ITEM_EXPIRED, "approval", row.id, payload, row.causation))
     return len(rows)
 
 
-def _apply(work: Work, rows: Sequence[Any]) -> None:
+def _apply(work: Work, rows: Sequence[Any]) -> int:
     """All at once; where that fails, one by one, so that a bad item keeps nobody else's waiting."""
     try:
         _apply_together(work, rows)
-    except Exception:
-        if len(rows) == 1:
-            logger.exception("an effect failed", extra={"item_id": rows[0].id})
-        else:
-            logger.info("effects go one by one", extra={"items": len(rows)})
-        for row in rows:
-            _apply_alone(work, row)
+    except Exception:  # noqa: BLE001 - each is tried alone, which logs what was wrong
+        logger.info("effects go one by one", extra={"items": len(rows)})
+        for place, row in enumerate(rows):
+            if not _apply_alone(work, row):
+                return place
+    return len(rows)
 
 
-def _apply_alone(work: Work, row: Any) -> None:
+def _apply_alone(work: Work, row: Any) -> bool:
+    """False where somebody holds what it changes: that is nobody's failure, and the rest can wait, too."""
     try:
         _apply_together(work, [row])
     except Exception as wrong:
+        if isinstance(wrong, DBAPIError) and came_too_late(wrong):
+            logger.info("an effect waits for somebody's lock", extra={"item_id": row.id})
+            return False
         said = (
             wrong.message
             if isinstance(wrong, AppError)
@@ -76,6 +98,7 @@ def _apply_alone(work: Work, row: Any) -> None:
             work.audit("approval.effect_failed", row.id)
         else:
             queries.mark_failed(work.session, work.actor.scope, row.id, said)
+    return True
 
 
 def _apply_together(work: Work, rows: Sequence[Any]) -> None:
