@@ -9,8 +9,8 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Numeric,
+    PrimaryKeyConstraint,
     String,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -39,7 +39,7 @@ class AgentConfig(Base):
 
     __tablename__ = "agent_configs"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     agent_type: Mapped[Short]
     name: Mapped[str] = mapped_column(String(100))
@@ -60,10 +60,9 @@ class AgentConfig(Base):
     updated_at: Mapped[Born]
 
     __table_args__ = (
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id", name="agent_configs_customer_idx"),
         ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "created_by"], ["users.customer_id", "users.id"]),
-        Index("agent_configs_customer_idx", "customer_id", "id"),
         Index("agent_configs_type_idx", "customer_id", "agent_type"),
         Index(
             "agent_configs_due_idx",
@@ -84,7 +83,7 @@ class AgentRun(Base):
 
     __tablename__ = "agent_runs"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     agent_config_id: Mapped[Id | None]
     agent_type: Mapped[Short]
@@ -130,7 +129,7 @@ class AgentRun(Base):
         CheckConstraint(one_of("status", RunStatus), name="status"),
         CheckConstraint(one_of("trigger", Trigger), name="trigger"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL)", name="lease"),
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id", name="agent_runs_customer_idx"),
         ForeignKeyConstraint(
             ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
         ),
@@ -182,12 +181,8 @@ class AgentRun(Base):
             "agent_config_id",
             postgresql_where=text("status = 'pending'"),
         ),
-        Index(
-            "agent_runs_running_idx",
-            "customer_id",
-            "lease_expires_at",
-            postgresql_where=text("status = 'running'"),
-        ),
+        # Not of the lease's end: each checkpoint moves that, and there are few of them.
+        Index("agent_runs_running_idx", "customer_id", "id", postgresql_where=text("status = 'running'")),
     )
 
 

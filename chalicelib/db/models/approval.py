@@ -6,9 +6,9 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,7 +36,7 @@ _RANK = "CASE priority WHEN 'urgent' THEN 3 WHEN 'high' THEN 2 WHEN 'normal' THE
 class ApprovalItem(Base):
     __tablename__ = "approval_items"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     agent_run_id: Mapped[Id | None]
     agent_config_id: Mapped[Id | None]
@@ -85,7 +85,7 @@ class ApprovalItem(Base):
             name="decided",
         ),
         CheckConstraint("(status = 'edited') <= (edited_content IS NOT NULL)", name="edited"),
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id", name="approval_items_customer_idx"),
         ForeignKeyConstraint(["customer_id", "agent_run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
         ForeignKeyConstraint(
             ["customer_id", "agent_config_id"], ["agent_configs.customer_id", "agent_configs.id"]
@@ -95,7 +95,6 @@ class ApprovalItem(Base):
         ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "account_id"], ["accounts.customer_id", "accounts.id"]),
         ForeignKeyConstraint(["customer_id", "contact_id"], ["contacts.customer_id", "contacts.id"]),
-        Index("approval_items_customer_idx", "customer_id", "id"),
         Index("approval_items_status_idx", "customer_id", "status", "agent_type"),
         Index(
             "approval_items_pending_idx",

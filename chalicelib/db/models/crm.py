@@ -2,7 +2,17 @@
 
 from decimal import Decimal
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, Numeric, String, UniqueConstraint, func, text
+from sqlalchemy import (
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Numeric,
+    PrimaryKeyConstraint,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chalicelib.db.models.base import Base, Born, Id, Instant, JsonList, Name, Short, Version, Words
@@ -13,7 +23,7 @@ class Account(Base):
 
     __tablename__ = "accounts"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     name: Mapped[Name]
     domain: Mapped[Name]  # lower case
@@ -36,7 +46,7 @@ class Account(Base):
     updated_at: Mapped[Born]
 
     __table_args__ = (
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id"),
         UniqueConstraint("customer_id", "domain"),
         ForeignKeyConstraint(["customer_id", "owner_id"], ["users.customer_id", "users.id"]),
         ForeignKeyConstraint(["customer_id", "source_run_id"], ["agent_runs.customer_id", "agent_runs.id"]),
@@ -53,7 +63,7 @@ class Contact(Base):
 
     __tablename__ = "contacts"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     account_id: Mapped[Id]
     first_name: Mapped[str] = mapped_column(String(100))
@@ -71,7 +81,7 @@ class Contact(Base):
     updated_at: Mapped[Born]
 
     __table_args__ = (
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id"),
         ForeignKeyConstraint(["customer_id", "account_id"], ["accounts.customer_id", "accounts.id"]),
         Index("contacts_account_idx", "customer_id", "account_id"),
         Index("contacts_email_key", "customer_id", func.lower(text("email")), unique=True),
@@ -102,7 +112,7 @@ class OutreachEmail(Base):
 
     __tablename__ = "outreach_emails"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     account_id: Mapped[Id]
     contact_id: Mapped[Id]
@@ -117,7 +127,7 @@ class OutreachEmail(Base):
     created_at: Mapped[Born]
 
     __table_args__ = (
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id"),
         UniqueConstraint("customer_id", "approval_item_id"),
         ForeignKeyConstraint(["customer_id", "account_id"], ["accounts.customer_id", "accounts.id"]),
         ForeignKeyConstraint(["customer_id", "contact_id"], ["contacts.customer_id", "contacts.id"]),

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    PrimaryKeyConstraint,
     String,
     UniqueConstraint,
     text,
@@ -19,7 +20,7 @@ from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, Shor
 class OutboxEvent(Base):
     __tablename__ = "outbox_events"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     position: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     event_type: Mapped[Short]
@@ -31,7 +32,7 @@ class OutboxEvent(Base):
     created_at: Mapped[Born]
 
     __table_args__ = (
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id"),
         UniqueConstraint(
             "customer_id", "aggregate_type", "aggregate_id", "sequence", name="outbox_events_sequence_key"
         ),

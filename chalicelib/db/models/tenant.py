@@ -1,6 +1,15 @@
 """Customers (tenants) and their people."""
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, func, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chalicelib.db.models.base import Base, Born, Id, Name, Short, Version, one_of
@@ -30,7 +39,7 @@ class Customer(Base):
 class User(Base):
     __tablename__ = "users"
 
-    id: Mapped[Id] = mapped_column(primary_key=True)
+    id: Mapped[Id]
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     issuer: Mapped[str | None] = mapped_column(String(255))
     subject: Mapped[str | None] = mapped_column(String(255))  # at the issuer; empty until first linked
@@ -45,7 +54,7 @@ class User(Base):
     __table_args__ = (
         CheckConstraint(one_of("role", Role), name="role"),
         CheckConstraint("status IN ('invited', 'active', 'disabled')", name="status"),
-        UniqueConstraint("customer_id", "id"),
+        PrimaryKeyConstraint("customer_id", "id"),
         UniqueConstraint("issuer", "subject"),
         Index("users_email_idx", "customer_id", func.lower(text("email")), unique=True),
     )

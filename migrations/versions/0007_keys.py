@@ -1,0 +1,35 @@
+"""Keys that begin with the tenant, and a lease in no index.
+
+Foreign keys are made anew, each with a look at every row of its table; whoever writes waits meanwhile.
+"""
+
+from alembic import op
+from sqlalchemy import text
+
+from migrations.sql import run_file
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_file("0007_keys.sql")
+    op.drop_index("agent_runs_running_idx", table_name="agent_runs")
+    op.create_index(
+        "agent_runs_running_idx",
+        "agent_runs",
+        ["customer_id", "id"],
+        postgresql_where=text("status = 'running'"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("agent_runs_running_idx", table_name="agent_runs")
+    op.create_index(
+        "agent_runs_running_idx",
+        "agent_runs",
+        ["customer_id", "lease_expires_at"],
+        postgresql_where=text("status = 'running'"),
+    )
