@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import text
@@ -25,6 +26,8 @@ from tests.fakes.signals import RememberedSignals
 from tests.fakes.worker import Nursery
 
 _numbers = count(1)
+
+hypothesis.settings.register_profile("explore")
 
 MINUTE = timedelta(minutes=5)
 

@@ -19,7 +19,7 @@ from chalicelib.domain.access import engine_for
 from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.errors import Conflict, CredentialRejected, ProviderBusy, ProviderFailed
 from chalicelib.domain.ids import CustomerId, RunId
-from chalicelib.domain.money import Charge
+from chalicelib.domain.money import Charge, Terms
 from chalicelib.domain.ports import Caller
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
@@ -57,6 +57,9 @@ class SharedClock:
         unfinished = self._file.with_suffix(".next")
         unfinished.write_text(moment.isoformat())
         unfinished.replace(self._file)
+
+    def forward(self, seconds: float) -> None:
+        self.set(self() + timedelta(seconds=seconds))
 
 
 class SharedBell:
@@ -152,9 +155,11 @@ class StormyCompanies:
         elif answer == "late":
             raise ProviderBusy("No answer.", code="provider_timeout", retry_after=timedelta(seconds=20))
         elif answer == "busy":
-            raise ProviderBusy("Too many requests.", retry_after=timedelta(seconds=5 + len(call)))
+            raise ProviderBusy(
+                "Too many requests.", code="rate_limited", retry_after=timedelta(seconds=5 + len(call))
+            )
         elif answer == "trouble":
-            raise ProviderBusy("Out of order.")
+            raise ProviderBusy("Out of order.", code="provider_trouble")
         elif answer == "rejected":
             raise CredentialRejected("The key is no good.")
         elif answer == "bad":
@@ -185,8 +190,10 @@ def travel(database: Database, trip: Trip) -> None:
     """Do what one message asks for."""
     files = Path(trip.files)
     database = _shared(database, files)
-    providers = Providers(StormyCompanies(database, trip), ScriptedModel())
-    engine = Engine(database, lambda _customer: providers, clock=_ticks(trip.pace))
+    terms = {"apollo": Terms(credential=f"key of {trip.seed}", calls_per_minute=100)}
+    providers = Providers(StormyCompanies(database, trip), ScriptedModel(), terms)
+    clock = SharedClock(files)
+    engine = Engine(database, lambda _customer: providers, clock=_ticks(trip.pace), sleep=clock.forward)
     engine.visit(CustomerId(trip.customer), lambda: timedelta(minutes=5))
 
 

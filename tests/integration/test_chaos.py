@@ -49,7 +49,6 @@ class Schedule:
     chance: random.Random = field(init=False)
     clock: SharedClock = field(init=False)
     bell: SharedBell = field(init=False)
-    moment: datetime = MORNING
     tenants: list[Tenant] = field(default_factory=list)
     runs: dict[str, Tenant] = field(default_factory=dict)
     messages: list[tuple[datetime, CustomerId]] = field(default_factory=list)
@@ -67,7 +66,7 @@ class Schedule:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.clock, self.bell = SharedClock(self.files), SharedBell(self.files)
-        self.clock.set(self.moment)
+        self.clock.set(MORNING)
         self.world = replace_database(self.world, self.bell, self.clock)
 
     def play(self) -> None:
@@ -75,17 +74,18 @@ class Schedule:
         self._begin()
         for _ in range(400):
             self._hear()
-            if self.stopped and self.chance.random() < 0.3:
-                self._continue_one()
-            if self.chance.random() < self.nerves:
-                self._cancel_one()
-            if self._deliver_or_wait() and self.over():
+            disturbed = self._disturb()
+            if (self._deliver_or_wait() or disturbed) and self.over():
                 break
         assert self.over(), "it does not settle"
         ended = self._everything() if self.stopped else []
         while self.stopped:
             self._continue_one()
             assert self._everything() == ended, "a worker wrote though it had lost its lease"
+
+    @property
+    def moment(self) -> datetime:
+        return self.clock()
 
     def over(self) -> bool:
         """Nothing is pending or running."""
@@ -117,6 +117,16 @@ class Schedule:
                 config_id = a_config(self.world.database, tenant.manager, config=config)
                 self.runs[a_run(self.world.database, tenant.manager, config_id=config_id)] = tenant
 
+    def _disturb(self) -> bool:
+        """A stopped worker goes on, somebody cancels: says whether anything of this happened."""
+        goes_on = bool(self.stopped) and self.chance.random() < 0.3
+        if goes_on:
+            self._continue_one()
+        cancels = self.chance.random() < self.nerves
+        if cancels:
+            self._cancel_one()
+        return goes_on or cancels
+
     def _hear(self) -> None:
         """Messages that were sent are lost, doubled, late, in any combination."""
         ours = {tenant.customer_id for tenant in self.tenants}
@@ -137,8 +147,7 @@ class Schedule:
             return True
         waits = [self.chance.choice([timedelta(seconds=20), LEASE, LEASE / 2])]
         waits += [at - self.moment for at, _ in self.messages if at > self.moment]
-        self.moment += min(waits)
-        self.clock.set(self.moment)
+        self.clock.forward(min(waits).total_seconds())
         if self.chance.random() < 0.5:
             Sweep(self.world.database, Relay(self.world.database, [])).every_minute(
                 lambda: timedelta(minutes=1)
