@@ -4,7 +4,7 @@ a clock that several processes share, all of them files in one directory.
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
@@ -42,6 +42,7 @@ class Trip:
     rejects: bool = False  # the key may be found to be bad
     pace: float = 0.0  # seconds that pass each time the worker looks at its clock
     cancel_at: int | None = None  # the call of this visit during which a person cancels its run
+    meanwhile_at: int | None = None  # the call during which something else happens
 
 
 class SharedClock:
@@ -127,9 +128,10 @@ class StormyCompanies:
     goes well.
     """
 
-    def __init__(self, database: Database, trip: Trip) -> None:
+    def __init__(self, database: Database, trip: Trip, meanwhile: Callable[[], None]) -> None:
         self._database = database
         self._trip = trip
+        self._meanwhile = meanwhile
         self._books = Books(Path(trip.files))
         self._numbers = count(1)
 
@@ -148,8 +150,11 @@ class StormyCompanies:
         tried = sum((line.place, line.call) == (place, call) for line in self._books.lines())
         answer = self._answer(f"{place} {call}", tried)
         self._books.write(Line(self._trip.number, place, call, caller.call_id, answer))
-        if next(self._numbers) == self._trip.cancel_at:
+        number = next(self._numbers)
+        if number == self._trip.cancel_at:
             self._cancel(caller.call_id)
+        if number == self._trip.meanwhile_at:
+            self._meanwhile()
         if answer == "given":
             caller.meter.add(Charge(credits=1))
         elif answer == "late":
@@ -186,12 +191,16 @@ class StormyCompanies:
             start.cancel(work, RunId(run_id))
 
 
-def travel(database: Database, trip: Trip) -> None:
+def _nothing() -> None:
+    pass
+
+
+def travel(database: Database, trip: Trip, meanwhile: Callable[[], None] = _nothing) -> None:
     """Do what one message asks for."""
     files = Path(trip.files)
     database = _shared(database, files)
     terms = {"apollo": Terms(credential=f"key of {trip.seed}", calls_per_minute=100)}
-    providers = Providers(StormyCompanies(database, trip), ScriptedModel(), terms)
+    providers = Providers(StormyCompanies(database, trip, meanwhile), ScriptedModel(), terms)
     clock = SharedClock(files)
     engine = Engine(database, lambda _customer: providers, clock=_ticks(trip.pace), sleep=clock.forward)
     engine.visit(CustomerId(trip.customer), lambda: timedelta(minutes=5))

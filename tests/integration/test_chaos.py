@@ -119,7 +119,7 @@ class Schedule:
 
     def _disturb(self) -> bool:
         """A stopped worker goes on, somebody cancels: says whether anything of this happened."""
-        goes_on = bool(self.stopped) and self.chance.random() < 0.3
+        goes_on = bool(self.stopped) and self.chance.random() < 0.1
         if goes_on:
             self._continue_one()
         cancels = self.chance.random() < self.nerves
@@ -169,11 +169,12 @@ class Schedule:
             self.rejects,
             self.pace,
             cancel_at=self.chance.randint(1, 12) if self.chance.random() < self.nerves else None,
+            meanwhile_at=self.chance.randint(1, 4) if self.stopped else None,
         )
-        if self.crashes_left and (self.hopeless or self.chance.random() < 0.8):
+        if not self.stopped and self.crashes_left and (self.hopeless or self.chance.random() < 0.8):
             self._crash(trip)
         else:
-            travel(self.world.database, trip)
+            travel(self.world.database, trip, self._continue_one)
 
     def _crash(self, trip: Trip) -> None:
         self.crashes_left -= 1
@@ -190,6 +191,7 @@ class Schedule:
             self.lost.add(trip.number)
 
     def _continue_one(self) -> None:
+        """A stopped worker goes on, also while another is at work."""
         pid = self.stopped.pop(self.chance.randrange(len(self.stopped)))
         assert self.nursery.go_on(pid).code == 0
 

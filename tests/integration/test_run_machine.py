@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -135,6 +136,15 @@ class RunMachine(RuleBasedStateMachine):
     def now(self) -> datetime:
         return self.clock.moment
 
+    @initialize(runs=st.integers(1, 5), visits=st.integers(0, 3), limit=st.integers(1, 3))
+    def begin(self, runs: int, visits: int, limit: int) -> None:
+        self.change_the_limit(limit)
+        for which in range(runs):
+            self.start(which, Trigger.MANUAL)
+        self.no_wake_up_is_lost()
+        for _ in range(visits):
+            self.visit()
+
     # What people do
 
     @rule(which=ANY, trigger=st.sampled_from([Trigger.MANUAL, Trigger.SCHEDULED]))
@@ -249,8 +259,15 @@ class RunMachine(RuleBasedStateMachine):
             self._goes_on(run)
             assert puppet.calling == self._calls(run)
         if puppet.calling:
-            self.puppets.append(puppet)
+            self.puppets.insert(0, puppet)
         self.excused = False
+
+    @precondition(lambda self: any(run.status == "running" for run in self.runs.values()))
+    @rule()
+    def take_over(self) -> None:
+        """Its lease runs out, and another worker comes; the first may still be at work."""
+        self.pass_time(int(LEASE.total_seconds()))
+        self.visit()
 
     @precondition(lambda self: self.puppets)
     @rule(which=ANY, over=st.sampled_from([False, False, False, True]))
