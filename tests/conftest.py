@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import text
@@ -21,8 +23,11 @@ from local.postgres import Postgres, throwaway
 from migrations import runner
 from tests.fakes.providers import scripted
 from tests.fakes.signals import RememberedSignals
+from tests.fakes.worker import Nursery
 
 _numbers = count(1)
+
+hypothesis.settings.register_profile("explore")
 
 MINUTE = timedelta(minutes=5)
 
@@ -37,9 +42,23 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Workers of this process's own, that can be killed."""
+    with Nursery() as nursery:
+        yield nursery
+
+
 @pytest.fixture
 def database_name(postgres: Postgres) -> Iterator[str]:
     """A fresh database of this test's own."""
+    with a_database(postgres) as name:
+        yield name
+
+
+@contextmanager
+def a_database(postgres: Postgres) -> Iterator[str]:
+    """A fresh one, for as long as the block lasts."""
     name = f"test_{next(_numbers)}"
     postgres.create_database(name, template="template_bevyly")
     yield name
@@ -48,10 +67,14 @@ def database_name(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def settings(postgres: Postgres, database_name: str) -> Settings:
+    return settings_of(postgres, database_name)
+
+
+def settings_of(postgres: Postgres, database: str) -> Settings:
     return Settings.from_environ(
         {
-            "DATABASE_URL": postgres.url("bevyly_app", database_name),
-            "DATABASE_SYSTEM_URL": postgres.url("bevyly_system", database_name),
+            "DATABASE_URL": postgres.url("bevyly_app", database),
+            "DATABASE_SYSTEM_URL": postgres.url("bevyly_system", database),
             "OIDC_ISSUER": "https://issuer.example",
             "OIDC_JWKS_URL": "https://issuer.example/keys",
             "OIDC_CLIENT_ID": "client",
@@ -112,6 +135,13 @@ class World:
 
 @pytest.fixture
 def world(settings: Settings) -> Iterator[World]:
+    with a_world(settings) as made:
+        yield made
+
+
+@contextmanager
+def a_world(settings: Settings) -> Iterator[World]:
+    """Two tenants in an empty database, and no clock but the database's own."""
     signals = RememberedSignals()
     app = create(settings.database_url, pool_size=20)
     across = create(settings.database_system_url, pool_size=20)

@@ -15,3 +15,7 @@ class Hands:
     def forward(self, by: timedelta | float) -> None:
         """By a time, or by seconds."""
         self.moment += by if isinstance(by, timedelta) else timedelta(seconds=by)
+
+    def seconds(self) -> float:
+        """As a monotonic clock says it."""
+        return self.moment.timestamp()

@@ -3,11 +3,9 @@
 Seen red with the record not read when a run is resumed.
 """
 
-import json
 import signal
-import subprocess
-import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,9 +14,9 @@ from chalicelib.domain.approvals import Decision
 from chalicelib.domain.runs import IN_FLIGHT
 from chalicelib.faults import Point
 from chalicelib.services.approvals.decide import Verdict, decide_one
-from local.processes import ROOT
 from tests.builders import a_config, a_run, an_item, rows
 from tests.conftest import World
+from tests.fakes.worker import Job, Nursery
 
 COMPANIES = 12
 
@@ -36,21 +34,26 @@ IN_A_RUN = [
 ]
 
 
-def worker(world: World, books: Path, job: str, *, die_at: Point | None = None, nth: int = 1) -> int:
-    """Run one to its end, or to its death. Returns its exit code."""
-    settings = world.database.settings
-    environ = {
-        "DATABASE_URL": settings.database_url,
-        "DATABASE_SYSTEM_URL": settings.database_system_url,
-        "OIDC_ISSUER": settings.oidc_issuer,
-        "OIDC_JWKS_URL": settings.oidc_jwks_url,
-        "OIDC_CLIENT_ID": settings.oidc_client_id,
-    }
-    command = [sys.executable, "-m", "tests.fakes.worker", job, "--settings", json.dumps(environ)]
-    command += ["--customer", world.ours.customer_id, "--books", str(books), "--companies", str(COMPANIES)]
-    if die_at is not None:
-        command += ["--die-at", die_at.value, "--nth", str(nth)]
-    return subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Of our tenant, with books of their own."""
+
+    world: World
+    nursery: Nursery
+    books: Path
+
+    def work(self, kind: str, *, die_at: Point | None = None, nth: int = 1) -> int | None:
+        """Have one work to its end, or to its death. Returns its exit code."""
+        customer = self.world.ours.customer_id
+        job = Job(kind, customer, self.books, companies=COMPANIES, die_at=die_at, nth=nth)
+        return self.nursery.work(self.world.database.settings, job).code
+
+
+@pytest.fixture
+def workers(world: World, nursery: Nursery, tmp_path: Path) -> Workers:
+    books = tmp_path / "books"
+    books.touch()
+    return Workers(world, nursery, books)
 
 
 def let_the_lease_run_out(world: World) -> None:
@@ -64,18 +67,16 @@ def let_the_lease_run_out(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("point", "nth"), IN_A_RUN)
 def test_a_killed_worker_is_followed_by_one_that_finishes(
-    world: World, tmp_path: Path, point: Point, nth: int
+    world: World, workers: Workers, point: Point, nth: int
 ) -> None:
-    books = tmp_path / "books"
-    books.touch()
-    manager = world.ours.manager
+    books, manager = workers.books, world.ours.manager
     config = a_config(world.database, manager, config={"locations": ["Germany"], "batchSize": COMPANIES})
     run_id = a_run(world.database, manager, config_id=config)
-    assert worker(world, books, "run", die_at=point, nth=nth) == -signal.SIGKILL
+    assert workers.work("run", die_at=point, nth=nth) == -signal.SIGKILL
     recorded = {row.key for row in rows(world.database, manager, "SELECT key FROM agent_run_steps")}
     before = Counter(books.read_text().split())
     let_the_lease_run_out(world)
-    assert worker(world, books, "run") == 0
+    assert workers.work("run") == 0
 
     calls = Counter(books.read_text().split())
     again = calls - before
@@ -99,14 +100,16 @@ def test_a_killed_worker_is_followed_by_one_that_finishes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", [Point.BEFORE_APPLY, Point.AFTER_APPLY])
-def test_an_effect_is_given_once_though_its_applier_dies(world: World, tmp_path: Path, point: Point) -> None:
+def test_an_effect_is_given_once_though_its_applier_dies(
+    world: World, workers: Workers, point: Point
+) -> None:
     manager = world.ours.manager
     for _ in range(3):
         item_id = an_item(world.database, manager)
         with world.database.enter(manager) as work:
             decide_one(work, Verdict(item_id, 1), Decision.APPROVE)
-    assert worker(world, tmp_path / "books", "apply", die_at=point) == -signal.SIGKILL
-    assert worker(world, tmp_path / "books", "apply") == 0
+    assert workers.work("apply", die_at=point) == -signal.SIGKILL
+    assert workers.work("apply") == 0
     assert len(rows(world.database, manager, "SELECT id FROM accounts")) == 3
     approved = rows(
         world.database, manager, "SELECT id FROM outbox_events WHERE event_type = 'approval.item.approved'"
@@ -116,14 +119,14 @@ def test_an_effect_is_given_once_though_its_applier_dies(world: World, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", [Point.BEFORE_PUBLISH, Point.AFTER_PUBLISH])
-def test_every_event_is_published_though_the_relay_dies(world: World, tmp_path: Path, point: Point) -> None:
+def test_every_event_is_published_though_the_relay_dies(world: World, workers: Workers, point: Point) -> None:
     """At least once: what was sent and not marked is sent again."""
-    manager, books = world.ours.manager, tmp_path / "books"
+    manager, books = world.ours.manager, workers.books
     an_item(world.database, manager)
-    assert worker(world, books, "relay", die_at=point) == -signal.SIGKILL
+    assert workers.work("relay", die_at=point) == -signal.SIGKILL
     with world.database.system() as session:
         session.connection().exec_driver_sql("UPDATE relay_leases SET expires_at = now()")
-    assert worker(world, books, "relay") == 0
+    assert workers.work("relay") == 0
     published = set(books.read_text().splitlines())
     committed = rows(world.database, manager, "SELECT aggregate_id, sequence FROM outbox_events")
     assert published == {f"{row.aggregate_id} {row.sequence}" for row in committed}
