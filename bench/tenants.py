@@ -67,7 +67,7 @@ NO_OP: Final = Agent(
 
 
 def accept(signals: DoorbellSignals, watch_url: str) -> None:
-    """Answer `accept` (so many runs, of these people in turns), `once` and `post` until nobody asks."""
+    """Answer `accept` (so many runs, of these people in turns), `once` and `post`; `go_on` never ends."""
     database = context().database
     watch = Watch(watch_url)
 
@@ -89,6 +89,11 @@ def accept(signals: DoorbellSignals, watch_url: str) -> None:
         elif asked["do"] == "post":  # when was it accepted?
             run_id = start_one(asked["person"], asked["seconds"])
             _say({"run": run_id, "acceptedAt": signals.rang_at})
+        elif asked["do"] == "go_on":
+            _say({})
+            while True:
+                start_one(asked["person"], asked["seconds"])
+                time.sleep(asked["every"])
 
 
 def work(doorbell: Doorbell, at_once: int) -> None:
