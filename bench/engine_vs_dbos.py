@@ -237,7 +237,7 @@ class _Ours(_Side):
     def _child(self, name: str, port: int, role: str, *more: str) -> Child:
         ends = self._doorbell.ends
         return Child(
-            ["-m", "bench.tenants", role, *map(str, ends), *more],
+            ["-m", "bench.engine_child", role, *map(str, ends), *more],
             environ={
                 **self.installation.environ(database_port=port),
                 "DATABASE_POOL_SIZE": str(AT_ONCE),

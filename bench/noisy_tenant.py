@@ -25,9 +25,9 @@ from typing import Final
 
 from bench.children import Child
 from bench.doorbell import Doorbell
+from bench.engine_child import NO_OP
 from bench.installation import DATABASE, Installation, installed
 from bench.measuring import Report, in_turns, p99
-from bench.tenants import NO_OP
 from bench.watching import Watch
 
 PENDING: Final = 5000
@@ -122,7 +122,7 @@ class _Place:
         ends = self._doorbell.ends
         return self._stack.enter_context(
             Child(
-                ["-m", "bench.tenants", role, *map(str, ends), *more],
+                ["-m", "bench.engine_child", role, *map(str, ends), *more],
                 environ=self._installation.environ(),
                 log_file=self._folder / f"{name}.log",
                 fds=ends,

@@ -1,4 +1,4 @@
-"""The engine's children: `python -m bench.tenants accept|work READ_END WRITE_END …`.
+"""The engine's children: `python -m bench.engine_child accept|work READ_END WRITE_END …`.
 
 `accept` starts runs as the API's handler does, one `begin` of a signed-in person each. `work` answers the
 doorbell through the entry point `app.execute_run`, with the event that Lambda gives it. Both know one more
