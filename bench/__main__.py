@@ -6,15 +6,25 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from bench import api_list, flow_control, import_app, map_parallel, run_cost_growth
+from bench import (
+    api_list,
+    engine_vs_dbos,
+    flow_control,
+    import_app,
+    map_parallel,
+    noisy_tenant,
+    run_cost_growth,
+)
 from bench.measuring import Report
 
 BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
     {
         "import_app": import_app.measure,
         "api_list": api_list.measure,
+        "engine_vs_dbos": engine_vs_dbos.measure,
         "flow_control": flow_control.measure,
         "map_parallel": map_parallel.measure,
+        "noisy_tenant": noisy_tenant.measure,
         "run_cost_growth": run_cost_growth.measure,
     }
 )

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from chalicelib.db.driver import create
 from chalicelib.domain.access import Role
@@ -24,11 +24,10 @@ from migrations import runner
 
 RUNS: Final = 20
 PATH: Final = "/v1/runs"
+DATABASE: Final = "bench"
+ISSUER: Final = "https://issuer.example"
 
-_DATABASE: Final = "bench"
-_ISSUER: Final = "https://issuer.example"
 _CLIENT: Final = "console"
-_SUBJECT: Final = "somebody"
 _KEY_ID: Final = "bench"
 
 _RUN: Final = text(
@@ -45,13 +44,14 @@ class Installation:
     """A database with a signed-in person in it, and what a process needs to serve them."""
 
     postgres: Postgres
+    people: Sequence[str]  # their subjects; each is a customer's only user, and the first one is signed in
     token: str
     jwks_url: str
 
     @property
     def all_seeing_url(self) -> str:
         """The database as its superuser, for a reference that knows no tenants."""
-        return self.postgres.url(self.postgres.superuser, _DATABASE)
+        return self.postgres.url(self.postgres.superuser, DATABASE)
 
     def environ(self, *, database_port: int | None = None) -> dict[str, str]:
         """The app's whole environment.
@@ -60,13 +60,13 @@ class Installation:
             database_port: of a proxy before the database.
         """
         urls = {
-            "DATABASE_URL": self.postgres.url(APP, _DATABASE),
-            "DATABASE_SYSTEM_URL": self.postgres.url(SYSTEM, _DATABASE),
+            "DATABASE_URL": self.postgres.url(APP, DATABASE),
+            "DATABASE_SYSTEM_URL": self.postgres.url(SYSTEM, DATABASE),
         }
         port = database_port or self.postgres.port
         return {
             **{name: _at_port(url, port) for name, url in urls.items()},
-            "OIDC_ISSUER": _ISSUER,
+            "OIDC_ISSUER": ISSUER,
             "OIDC_JWKS_URL": self.jwks_url,
             "OIDC_CLIENT_ID": _CLIENT,
         }
@@ -98,12 +98,16 @@ class Installation:
 
 
 @contextmanager
-def installed() -> Iterator[Installation]:
-    """A server with PostgreSQL's own durability, a tenant, one person and twenty runs; gone afterwards."""
+def installed(*, customers: int = 1) -> Iterator[Installation]:
+    """A server with PostgreSQL's own durability, tenants of one person each, twenty runs of the first's.
+
+    It is gone afterwards.
+    """
+    people = [f"somebody-{number}" for number in range(customers)]
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     claims = {
-        "iss": _ISSUER,
-        "sub": _SUBJECT,
+        "iss": ISSUER,
+        "sub": people[0],
         "client_id": _CLIENT,
         "token_use": "access",
         "exp": int(time.time() + timedelta(hours=1).total_seconds()),
@@ -112,33 +116,16 @@ def installed() -> Iterator[Installation]:
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     keys = {"keys": [{**public, "kid": _KEY_ID, "use": "sig", "alg": "RS256"}]}
     with throwaway(settings={}) as postgres, _published(keys) as jwks_url:
-        postgres.create_database(_DATABASE)
-        runner.upgrade(postgres.url(OWNER, _DATABASE))
-        _seed(postgres)
-        yield Installation(postgres, token, jwks_url)
+        postgres.create_database(DATABASE)
+        runner.upgrade(postgres.url(OWNER, DATABASE))
+        _seed(postgres, people)
+        yield Installation(postgres, people, token, jwks_url)
 
 
-def _seed(postgres: Postgres) -> None:
-    customer, user = new_id("CustomerId"), new_id("UserId")
-    across, app = create(postgres.url(SYSTEM, _DATABASE)), create(postgres.url(APP, _DATABASE))
+def _seed(postgres: Postgres, people: Sequence[str]) -> None:
+    across, app = create(postgres.url(SYSTEM, DATABASE)), create(postgres.url(APP, DATABASE))
     with across.begin() as connection:
-        connection.execute(
-            text("INSERT INTO customers (id, name) VALUES (:id, 'A customer')"), {"id": customer}
-        )
-        connection.execute(
-            text(
-                "INSERT INTO users (id, customer_id, issuer, subject, email, name, role, status)"
-                " VALUES (:id, :customer, :issuer, :subject, 'somebody@example.com', 'Somebody', :role,"
-                " 'active')"
-            ),
-            {
-                "id": user,
-                "customer": customer,
-                "issuer": _ISSUER,
-                "subject": _SUBJECT,
-                "role": Role.MANAGER.value,
-            },
-        )
+        (customer, user), *_ = [_a_customer(connection, subject) for subject in people]
     with app.begin() as connection:
         connection.execute(text("SELECT enter_tenant(:customer)"), {"customer": customer})
         connection.execute(
@@ -146,7 +133,28 @@ def _seed(postgres: Postgres) -> None:
         )
     across.dispose()
     app.dispose()
-    postgres.execute("ANALYZE", database=_DATABASE)
+    postgres.execute("ANALYZE", database=DATABASE)
+
+
+def _a_customer(connection: Connection, subject: str) -> tuple[str, str]:
+    """A new customer's id, and that of its only user."""
+    customer, user = new_id("CustomerId"), new_id("UserId")
+    connection.execute(text("INSERT INTO customers (id, name) VALUES (:id, 'A customer')"), {"id": customer})
+    connection.execute(
+        text(
+            "INSERT INTO users (id, customer_id, issuer, subject, email, name, role, status)"
+            " VALUES (:id, :customer, :issuer, :subject, 'somebody@example.com', 'Somebody', :role,"
+            " 'active')"
+        ),
+        {
+            "id": user,
+            "customer": customer,
+            "issuer": ISSUER,
+            "subject": subject,
+            "role": Role.MANAGER.value,
+        },
+    )
+    return customer, user
 
 
 @contextmanager

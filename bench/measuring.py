@@ -4,10 +4,10 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Sample = Callable[[], float]
-"""Does it once; says how many milliseconds it took."""
+"""Does it once; says how many milliseconds it took, or how many a second it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,11 @@ class Report:
     unit: str
     reference: str
     extras: Mapping[str, Any] = field(default_factory=dict)
+    better: Literal["lower", "higher"] = "lower"
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs, the median of the pairs': below 1, ours is quicker.
+        """Ours over theirs, the median of the pairs'. Of times, below 1 ours is quicker; of rates, above 1.
 
         When the load changes midway, the two medians may come from different times; a pair never does.
         """
@@ -34,6 +35,7 @@ class Report:
             {
                 "bench": self.bench,
                 "ratio": round(self.ratio, 3),
+                "better": self.better,
                 "ours": round(statistics.median(self.ours), 3),
                 "theirs": round(statistics.median(self.theirs), 3),
                 "unit": self.unit,

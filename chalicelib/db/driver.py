@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 import pg8000
-from pg8000.converters import TIMESTAMPTZ, make_params, timestamptz_in
+from pg8000.converters import TIMESTAMPTZ, make_param, timestamptz_in
 from pg8000.core import Context
 from pg8000.dbapi import convert_paramstyle
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -31,11 +31,14 @@ from sqlalchemy import Connection as Borrowed
 from sqlalchemy.engine import CursorResult, ExceptionContext, Result, Row
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 from sqlalchemy.engine.default import DefaultExecutionContext
-from sqlalchemy.engine.interfaces import ExecuteStyle
+from sqlalchemy.engine.interfaces import Dialect, ExecuteStyle
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable, Insert
+from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.types import NullType
 
 _BEGIN, _COMMIT, _ROLLBACK = "begin transaction", "commit", "rollback"
 _PING = ";"  # what SQLAlchemy's dialect sends to see whether a connection lives
@@ -45,6 +48,7 @@ _FAILED = b"E"  # the transaction's status after an error
 _READY, _COMPLETE, _EMPTY = b"Z", b"C", b"I"
 _DESCRIBE_AND_EXECUTE = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0"
 _SYNC = b"S\0\0\0\x04"
+_NULL = b"\xff\xff\xff\xff"
 _HEADER, _INT, _SHORT = Struct("!ci"), Struct("!i"), Struct("!H")
 
 _WINDOW = 32 * 1024
@@ -54,6 +58,8 @@ _TRUSTED_SECONDS = 5.0
 """Idle for less, a connection with a silent socket counts as alive without a round trip."""
 _CACHED_LENGTH = 16 * 1024
 _LOCK_REFUSED = ("55P03", "40P01")
+_CHUNK = 64 * 1024
+_MOST_SHAPES = 512
 
 _ERRORS: Mapping[str, type[Exception]] = MappingProxyType(
     {
@@ -122,11 +128,45 @@ def defer(
     as columns, and pending objects are not flushed.
     """
     borrowed = target.connection() if isinstance(target, Session) else target
+    if isinstance(statement, TextClause) and borrowed.in_transaction():
+        ready = _queue_text(borrowed, statement, params or {})
+        if ready is not None:
+            return ready
     if isinstance(statement, Insert):
         statement = statement.inline()  # nobody waits here for the new primary key
     deferred = Deferred(borrowed)
     borrowed.execute(statement, params, execution_options={"deferred": deferred})
     return deferred
+
+
+def _queue_text(borrowed: Borrowed, statement: TextClause, params: Mapping[str, Any]) -> "Deferred | None":
+    """`defer` without SQLAlchemy's execution, which takes longer than all the rest; it adds nothing to plain text.
+
+    None where it would: typed parameters, a failure to be dressed as its own.
+    """
+    connection = borrowed.connection.dbapi_connection
+    plain = _plain(statement, borrowed.dialect)
+    if plain is None or not isinstance(connection, Connection):
+        return None
+    sql, names = plain
+    try:
+        step = connection.defer(connection.step(sql, [params[name] for name in names], aside=True))
+    except Exception:  # noqa: BLE001 - nothing was queued; the long way meets it again
+        return None
+    deferred = Deferred(borrowed)
+    deferred.queued_plainly(step)
+    return deferred
+
+
+@functools.lru_cache(maxsize=256)
+def _plain(statement: TextClause, dialect: Dialect) -> tuple[str, tuple[str, ...]] | None:
+    """A statement as the driver takes it, and its parameters' names in their order."""
+    compiled = statement.compile(dialect=dialect)
+    if compiled.post_compile_params or any(
+        not isinstance(bind.type, NullType) or not bind.required for bind in compiled.binds.values()
+    ):
+        return None
+    return compiled.string, tuple(compiled.positiontup or ())
 
 
 def execute_and_commit(
@@ -177,8 +217,12 @@ class Deferred:
         """Its rows; none for a statement that returns none."""
         if self._rows is None:
             step = self._landed()
-            if self._cursor is None or self._context is None or step.columns is None:
+            if step.columns is None:
                 self._rows = []
+            elif self._cursor is None or self._context is None:
+                keys = SimpleResultMetaData([column["name"] for column in step.columns])
+                plain: IteratorResult[Any] = IteratorResult(keys, iter(step.rows))
+                self._rows = plain.all()
             else:
                 self._cursor.show(step)
                 result: CursorResult[Any] = CursorResult(
@@ -201,6 +245,10 @@ class Deferred:
     def queued(self, context: DefaultExecutionContext, cursor: "Cursor", step: "_Step") -> None:
         """The driver's half of `defer`."""
         self._context, self._cursor, self._step = context, cursor, step
+
+    def queued_plainly(self, step: "_Step") -> None:
+        """The same without a context: its rows come as the driver reads them."""
+        self._step = step
 
     def _landed(self) -> "_Step":
         if self._step is not None and self._step.state == "queued":
@@ -295,6 +343,8 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         self._deferred: list[_Step] = []
         self._committed = False  # by a final statement; our caller has yet to say commit or rollback
         self._used_at = time.time()
+        self._unread = b""  # what the server said after the last answer: notices, if anything
+        self._shapes: dict[bytes, tuple[Any, Any]] = {}
         super().__init__(*args, **options)
         self.register_in_adapter(TIMESTAMPTZ, _instant)
 
@@ -422,6 +472,21 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         if words[-1].isdigit():
             context.row_count = int(words[-1]) + max(context.row_count, 0)
 
+    def handle_ROW_DESCRIPTION(self, data: bytes, context: _Step) -> None:  # noqa: N802  pg8000's name
+        known = self._shapes.get(data)
+        if known is None:
+            super().handle_ROW_DESCRIPTION(data, context)
+            if len(self._shapes) == _MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[data] = (context.columns, context.input_funcs)
+        else:
+            context.columns, context.input_funcs = known
+            context.rows = [] if context.rows is None else context.rows
+
+    def register_in_adapter(self, oid: int, in_func: Any) -> None:
+        self._shapes.clear()
+        super().register_in_adapter(oid, in_func)
+
     def _may_send(self) -> None:
         if self._usock is None:
             raise pg8000.InterfaceError("connection is closed")
@@ -432,14 +497,15 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
 
     def _bind(self, args: Sequence[Any]) -> bytes:
         """Bind for the unnamed statement, all as text, then Describe and Execute."""
-        parts = [b"\0\0", _SHORT.pack(0), _SHORT.pack(len(args))]
-        for value in make_params(self.py_types, args):
-            if value is None:
-                parts.append(_INT.pack(-1))
+        parts = [b"\0\0\0\0", _SHORT.pack(len(args))]
+        for value in args:
+            text = value if type(value) is str else make_param(self.py_types, value)
+            if text is None:
+                parts.append(_NULL)
             else:
-                encoded = _encoded(value, self._client_encoding)
+                encoded = _encoded(text, self._client_encoding)
                 parts += (_INT.pack(len(encoded)), encoded)
-        parts.append(_SHORT.pack(0))
+        parts.append(b"\0\0")
         return _message(b"B", b"".join(parts)) + _DESCRIBE_AND_EXECUTE
 
     def _lead(self) -> list[_Step]:
@@ -487,15 +553,30 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
     def _receive(self, steps: Sequence[_Step]) -> None:
         place, last = 0, len(steps) - 1
         step = steps[0] if steps else Context(_PING)
+        data, at = self._unread, 0
         while True:
-            code, length = _HEADER.unpack(self._read(5))
-            self.message_types[code](self._read(length - 4), step)
+            while len(data) < at + _HEADER.size:
+                data, at = data[at:] + self._read_some(), 0
+            code, length = _HEADER.unpack_from(data, at)
+            end = at + 1 + length
+            if len(data) < end:
+                data, at, end = data[at:] + self._read(end - len(data)), 0, end - at
+            self.message_types[code](data[at + _HEADER.size : end], step)
+            at = end
             if code == _READY:
+                self._unread = data[at:]
                 return
             if code in (_COMPLETE, _EMPTY) and steps and step.error is None:
                 step.state = "done"
                 place = min(place + 1, last)
                 step = steps[place]
+
+    def _read_some(self) -> bytes:
+        """What is there, at least a byte: usually the whole answer."""
+        data: bytes = self._sock.read1(_CHUNK)
+        if not data:
+            raise ConnectionResetError("the server ended the session")
+        return data
 
     def _read(self, size: int) -> bytes:
         data: bytes = self._sock.read(size)

@@ -49,7 +49,7 @@ from sqlalchemy import (
 from sqlalchemy import Column as Col
 from sqlalchemy import String as Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidRequestError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidRequestError, ProgrammingError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from chalicelib.db import driver
@@ -202,6 +202,80 @@ def test_deferred_statements_travel_with_the_next_one_in_order(
         assert one.one()[0] == "one"
         assert two.rows[0].x == "one-two"
         assert proxy.flights == 1
+
+
+EVERY_KIND = text(
+    "SELECT CAST(:word AS text) AS word, CAST(:number AS int) AS number, CAST(:wait AS interval) AS wait,"
+    " CAST(:nothing AS text) AS nothing, CAST(:words AS text[]) AS words, CAST(:flag AS boolean) AS flag,"
+    " CAST(:object AS jsonb) AS object, TIMESTAMPTZ '2026-01-02 03:04:05+00' AS moment"
+)
+PARAMETERS = {
+    "word": "Grüße, 100 %",
+    "number": 7,
+    "wait": timedelta(minutes=2),
+    "nothing": None,
+    "words": ["a", "b"],
+    "flag": True,
+    "object": '{"a": [1]}',
+}
+
+
+def test_plain_text_says_the_same_deferred_as_executed(sessions: sessionmaker[Session]) -> None:
+    """Deferred, it goes past SQLAlchemy's execution. Seen red with the parameters in another order."""
+    with sessions.begin() as session:
+        deferred = driver.defer(session, EVERY_KIND, PARAMETERS)
+        executed = session.execute(EVERY_KIND, PARAMETERS).one()
+    assert deferred.one() == executed
+    assert deferred.one()._asdict() == executed._asdict()
+    assert deferred.rowcount == 1
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        (bindparam("given", type_=JSONB), {"a": 1}, {"a": 1}),
+        (bindparam("given", value="a default"), "another", "another"),
+    ],
+)
+def test_text_with_a_parameter_of_its_own_kind_is_deferred_as_sqlalchemy_has_it(
+    sessions: sessionmaker[Session], parameter: Any, value: object, said: object
+) -> None:
+    statement = text("SELECT :given AS given").bindparams(parameter)
+    with sessions.begin() as session:
+        deferred = driver.defer(session, statement, {"given": value})
+    assert deferred.one().given == said
+
+
+def test_a_list_of_any_length_is_deferred_as_sqlalchemy_has_it(sessions: sessionmaker[Session]) -> None:
+    statement = text("SELECT name FROM teams WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
+    with sessions.begin() as session:
+        deferred = driver.defer(session, statement, {"ids": [1, 2, 3]})
+    assert deferred.one().name == "first"
+
+
+@pytest.mark.parametrize("parameters", [{"word": "\ud800"}, {"word": "a\0b"}, {}])
+def test_text_that_cannot_be_deferred_fails_as_it_does_when_executed(
+    sessions: sessionmaker[Session], parameters: dict[str, str]
+) -> None:
+    statement = text("SELECT CAST(:word AS text)")
+    with sessions() as session, pytest.raises(StatementError) as executed:
+        session.execute(statement, parameters)
+    with sessions() as session, pytest.raises(type(executed.value)) as deferred:
+        driver.defer(session, statement, parameters)
+    assert str(deferred.value) == str(executed.value)
+
+
+def test_an_answer_of_any_size_is_read_to_its_end(sessions: sessionmaker[Session]) -> None:
+    """Around the size of a read, and rows that lie across two."""
+    with sessions.begin() as session:
+        for size in (65_500, 65_536, 65_560, 200_000):
+            rows = session.execute(
+                text("SELECT repeat('x', CAST(:size AS int)), n FROM generate_series(1, 3) n"), {"size": size}
+            ).all()
+            assert [(len(row[0]), row[1]) for row in rows] == [(size, 1), (size, 2), (size, 3)]
+        many = session.execute(text("SELECT n, repeat('y', n % 50) FROM generate_series(1, 20000) n")).all()
+        assert [row[0] for row in many] == list(range(1, 20_001))
+        assert session.execute(text("SELECT 1")).scalar_one() == 1
 
 
 def test_reading_a_deferred_statement_early_sends_it(
