@@ -365,8 +365,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the run is over' USING ERRCODE = 'BV001';
     END IF;
-    UPDATE usage_entries SET status = 'unknown', settled_at = app_now()
-    WHERE customer_id = current_customer() AND run_id = p_run AND status = 'reserved';
+    IF EXISTS (
+            SELECT FROM usage_entries u
+            WHERE u.customer_id = current_customer() AND u.run_id = p_run AND u.status = 'reserved'
+       ) THEN
+        UPDATE usage_entries SET status = 'unknown', settled_at = app_now()
+        WHERE customer_id = current_customer() AND run_id = p_run AND status = 'reserved';
+    END IF;
     PERFORM emit_events(p_sinks, jsonb_build_array(jsonb_build_object(
         'type', 'agent.run.' || p_status,
         'aggregateType', 'agent',
@@ -417,8 +422,10 @@ BEGIN
         WHERE customer_id = v_customer AND status = 'running' AND lease_expires_at <= v_now
         ORDER BY id FOR UPDATE
     ) a;
-    UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
-    WHERE u.customer_id = v_customer AND u.run_id = ANY (v_lost) AND u.status = 'reserved';
+    IF cardinality(v_lost) > 0 THEN
+        UPDATE usage_entries u SET status = 'unknown', settled_at = v_now
+        WHERE u.customer_id = v_customer AND u.run_id = ANY (v_lost) AND u.status = 'reserved';
+    END IF;
     FOR r IN SELECT * FROM agent_runs a WHERE a.customer_id = v_customer AND a.id = ANY (v_lost) ORDER BY a.id
     LOOP
         v_failures := r.failures + CASE WHEN r.progressed THEN 0 ELSE 1 END;
