@@ -106,7 +106,7 @@ class Settings:
             openai_token_parameter=read.text("OPENAI_TOKEN_PARAMETER", "max_completion_tokens"),
             apollo_api_key=read.optional("APOLLO_API_KEY"),
             apollo_base_url=read.text("APOLLO_BASE_URL", "https://api.apollo.io/api/v1"),
-            apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100),
+            apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100, least=1),
             platform_credits_per_month=read.cap("PLATFORM_CREDITS_PER_MONTH", 1000),
             platform_dollars_per_month=read.cap("PLATFORM_DOLLARS_PER_MONTH", 20),
             agents_enabled=read.flag("AGENTS_ENABLED", default=True),

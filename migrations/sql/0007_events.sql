@@ -1,5 +1,6 @@
--- An event in one statement: each run has at least three. The sequence's row lock is taken before the position, so positions order an aggregate's events whoever emits them:
--- the event's row, and with it the position, is made from the sequence's.
+-- An event in one statement: each run has at least three. The sequence's row lock is taken before the position, so
+-- positions order an aggregate's events whoever emits them: the event's row, and with it the position, is made from the
+-- sequence's.
 CREATE OR REPLACE FUNCTION emit_events(p_sinks text[], p_events jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_customer text := current_customer();

@@ -190,7 +190,7 @@ def test_a_budget_of_credits_ends_the_run_with_a_sentence(world: World) -> None:
     run = the_run(world, run_id)
     assert (run.status, run.error_code, run.items_succeeded) == ("failed", "budget_credits", 2)
     assert run.error == (
-        "This month's budget of 3 credits is used up. Raise the budget, or wait for the next month."
+        "This month's budget of 3 credits is used up, calls under way included. Raise the budget, or wait for the next month."
     )
     assert sum(companies.calls.values()) == 3
     the_books_agree(world)
