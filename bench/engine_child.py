@@ -6,12 +6,14 @@ agent than the product: three steps that do nothing, or wait as long as a call w
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -66,7 +68,7 @@ NO_OP: Final = Agent(
 )
 
 
-def accept(signals: DoorbellSignals, watch_url: str) -> None:
+def accept(signals: DoorbellSignals, watch_url: str, at_once: int) -> None:
     """Answer `accept` (so many runs, of these people in turns), `once` and `post`; `go_on` never ends."""
     database = context().database
     watch = Watch(watch_url)
@@ -77,9 +79,9 @@ def accept(signals: DoorbellSignals, watch_url: str) -> None:
 
     for asked in _asked():
         if asked["do"] == "accept":
-            people = asked["people"]
-            for number in range(asked["runs"]):
-                start_one(people[number % len(people)])
+            people = itertools.islice(itertools.cycle(asked["people"]), asked["runs"])
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(start_one, people))
             _say({})
         elif asked["do"] == "once":  # from the first byte of the acceptance to the run's end
             began = time.perf_counter()
@@ -140,7 +142,7 @@ def main() -> None:
     signals = DoorbellSignals(doorbell)
     vars(context())["signals"] = signals  # in the place of the one that would speak to SQS
     if given.role == "accept":
-        accept(signals, given.watch_url)
+        accept(signals, given.watch_url, given.at_once)
     else:
         work(doorbell, given.at_once)
 

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -31,7 +32,7 @@ def three_steps() -> None:
         step(number)
 
 
-def accept(url: str) -> None:
+def accept(url: str, at_once: int) -> None:
     client = DBOSClient(system_database_url=url, application_name=NAME)
     watch = psycopg.connect(url, autocommit=True, application_name="bench-watch")
 
@@ -40,8 +41,8 @@ def accept(url: str) -> None:
 
     for asked in _asked():
         if asked["do"] == "accept":
-            for _ in range(asked["runs"]):
-                start_one()
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(lambda _: start_one(), range(asked["runs"])))
             _say({})
         elif asked["do"] == "once":  # from the first byte of the acceptance to the run's end
             began = time.perf_counter()
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--polling-seconds", type=float, default=1.0)
     given = parser.parse_args()
     if given.role == "accept":
-        accept(given.url)
+        accept(given.url, given.at_once)
     else:
         work(given.url, given.executor, given.at_once, given.polling_seconds)
 

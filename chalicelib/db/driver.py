@@ -46,7 +46,9 @@ _FLUSH = "/* send what was deferred */"  # never sent itself
 
 _FAILED = b"E"  # the transaction's status after an error
 _READY, _COMPLETE, _EMPTY = b"Z", b"C", b"I"
-_DESCRIBE_AND_EXECUTE = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0"
+_SILENT = frozenset({b"1", b"2", b"n"})  # parsed, bound, no data: nothing to do
+_EXECUTE = b"E\0\0\0\x09\0\0\0\0\0"
+_DESCRIBE_AND_EXECUTE = b"D\0\0\0\x06P\0" + _EXECUTE
 _SYNC = b"S\0\0\0\x04"
 _NULL = b"\xff\xff\xff\xff"
 _HEADER, _INT, _SHORT = Struct("!ci"), Struct("!i"), Struct("!H")
@@ -373,7 +375,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
             self._committed = False
         elif self._in_transaction or self._deferred:
             self._may_send()
-            self._fly([*self._lead(), self.step(_COMMIT, aside=True)])
+            self._fly([*self._lead(), _turn(_COMMIT)])
         elif self.broken:
             self._may_send()
 
@@ -382,7 +384,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         self._drop_deferred()
         self._committed = False
         if self._in_transaction and not self.broken:
-            self._fly([self.step(_ROLLBACK, aside=True)])
+            self._fly([_turn(_ROLLBACK)])
 
     def close(self) -> None:
         self._drop_deferred()
@@ -404,7 +406,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
     def run_steps(self, steps: Sequence[_Step], *, final: bool) -> None:
         """Send what was deferred and these, opening the transaction if needed; `final` ends it, too."""
         self._may_send()
-        commit = [self.step(_COMMIT, aside=True)] if final else []
+        commit = [_turn(_COMMIT)] if final else []
         self._fly([*self._lead(), *steps, *commit])
         self._committed = final
 
@@ -417,7 +419,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         step = _Step(sql, _message(b"Q", _text(sql, self._client_encoding)), aside=False)
         self._exchange(step.message, [step])
         if final:
-            self._fly([self.step(_COMMIT, aside=True)])
+            self._fly([_turn(_COMMIT)])
         self._committed = final
         return step
 
@@ -512,7 +514,7 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
         """What travels before the next statement: BEGIN and what was deferred."""
         if self._transaction_status == _FAILED:
             self._drop_deferred()  # the server would refuse them, and with them a ROLLBACK TO SAVEPOINT
-        begin = [] if self._in_transaction else [self.step(_BEGIN, aside=True)]
+        begin = [] if self._in_transaction else [_turn(_BEGIN)]
         deferred, self._deferred = self._deferred, []
         return begin + deferred
 
@@ -561,7 +563,8 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
             end = at + 1 + length
             if len(data) < end:
                 data, at, end = data[at:] + self._read(end - len(data)), 0, end - at
-            self.message_types[code](data[at + _HEADER.size : end], step)
+            if code not in _SILENT:
+                self.message_types[code](data[at + _HEADER.size : end], step)
             at = end
             if code == _READY:
                 self._unread = data[at:]
@@ -596,6 +599,16 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
             sock.close()
         with suppress(OSError):
             usock.close()
+
+
+def _turn(sql: str) -> _Step:
+    """A statement that begins or ends a transaction. It takes nothing and returns nothing."""
+    return _Step(sql, _turn_message(sql), aside=True)
+
+
+@functools.cache
+def _turn_message(sql: str) -> bytes:
+    return _parse(sql, (), "ascii") + _message(b"B", b"\0\0" + b"\0\0" * 3) + _EXECUTE
 
 
 def _flights(steps: Sequence[_Step]) -> Iterator[list[_Step]]:
