@@ -188,10 +188,12 @@ _WORDS: Final[dict[Gate, Callable[[Decimal], str]]] = {
         f"The agent's limit of {most:,.0f} items a day is reached; the rest is left for another day."
     ),
     Gate.CREDITS: lambda most: (
-        f"This month's budget of {most:,.0f} credits is used up, calls under way included. Raise the budget, or wait for the next month."
+        f"This month's budget of {most:,.0f} credits is used up, calls under way included."
+        " Raise the budget, or wait for the next month."
     ),
     Gate.DOLLARS: lambda most: (
-        f"This month's budget of ${most:,.2f} is used up, calls under way included. Raise the budget, or wait for the next month."
+        f"This month's budget of ${most:,.2f} is used up, calls under way included."
+        " Raise the budget, or wait for the next month."
     ),
     Gate.UNPRICED: lambda _most: (
         "Nobody knows what this model costs, so a cap in dollars cannot be kept. Choose a model with a known price,"
