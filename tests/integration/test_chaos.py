@@ -3,6 +3,9 @@
 Workers are killed at named points, or stopped until somebody else has their run and then continued; messages are
 lost, doubled and late; providers are busy, fail and answer too late; people cancel. A schedule follows from its seed,
 which is the test's name, and needs none of the others.
+
+Seen red with each of: a fence that does not look at the token, claims that do not look at the limit, the record not read
+when a run is resumed.
 """
 
 import random

@@ -34,18 +34,24 @@ LAST_WORDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("last", LAST_WORDS)
-def test_a_run_accepted_at_the_instant_the_only_slot_is_freed_has_a_message(world: World, last: str) -> None:
-    """Twenty times for each way to free it: a message is sent by whoever commits second, and the run is claimed."""
-    manager, customer_id = world.ours.manager, world.ours.customer_id
+def test_a_run_accepted_at_the_instant_the_only_slot_is_freed_does_not_wait_for_the_sweep(
+    world: World, last: str
+) -> None:
+    """Twenty times for each way to free it. The run's own message may come while the slot is still taken, and clears the
+    bell; then whoever frees the slot has to ring.
+
+    Seen red with an end, and with a yield, that does not ring.
+    """
+    manager, customer_id, rings = world.ours.manager, world.ours.customer_id, world.signals.rings
     rows(world.database, manager, "UPDATE customers SET max_concurrent_runs = 1 RETURNING id")
     config = a_config(world.database, manager, config={"locations": ["Germany"], "batchSize": 1})
     run_id = a_run(world.database, manager, config_id=config)
+    worker = Puppet(world.database, customer_id)
     for _ in range(20):
-        worker = Puppet(world.database, customer_id)
         worker.tell(Word())
         worker.tell(Word())
         assert worker.calling == "enrich"
-        world.signals.rings.clear()
+        rings.clear()
         together = threading.Barrier(2)
 
         def free_the_slot(
@@ -61,9 +67,12 @@ def test_a_run_accepted_at_the_instant_the_only_slot_is_freed_has_a_message(worl
         freeing.start()
         together.wait()
         run_id = a_run(world.database, manager, config_id=config)
+        worker = Puppet(world.database, rings.pop(0)[0])
         freeing.join()
-        assert (customer_id, timedelta()) in world.signals.rings
-    assert world.visit() == run_id
+        if worker.calling is None:
+            worker = Puppet(world.database, rings.pop(0)[0])
+        assert worker.calling == "search:1"
+    worker.tell(Word("reject"))
 
 
 @pytest.mark.slow
@@ -181,7 +190,7 @@ class Fleet:
 def test_ten_tenants_of_long_runs_do_not_hold_every_worker(world: World) -> None:
     """Six workers, ten runs of thirteen minutes each, and then a short one: it is over after a slice and its own call.
 
-    Without slices the first worker would be free after thirteen minutes.
+    Seen red with slices that never end: the first worker was free after thirteen minutes.
     """
     slice_of = timedelta(seconds=world.database.settings.run_slice_seconds)
     long_ones = [a_tenant(world.database, f"Long {number}") for number in range(10)]

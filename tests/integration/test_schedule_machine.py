@@ -32,11 +32,15 @@ from tests.conftest import World, a_tenant
 from tests.fakes.clock import Hands
 
 ZONES: Final = ["Europe/Berlin", "America/New_York", "Australia/Sydney"]
-BEGINNINGS: Final = [
-    datetime(2026, month, day, 20, 7, tzinfo=UTC)
-    for month, day in [(3, 6), (3, 27), (4, 3), (10, 2), (10, 23), (10, 30)]
+CHANGES: Final = [
+    ("America/New_York", datetime(2026, 3, 7, 20, 7, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 3, 28, 20, 7, tzinfo=UTC)),
+    ("Australia/Sydney", datetime(2026, 4, 4, 10, 7, tzinfo=UTC)),
+    ("Australia/Sydney", datetime(2026, 10, 3, 10, 7, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 24, 20, 7, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 10, 31, 20, 7, tzinfo=UTC)),
 ]
-"""The evening or so before the clocks change in one of the zones, and before they do not in the others."""
+"""The evening before the clocks change, and where."""
 FIXED: Final = {"30 2 * * *": [(2, 30)], "15,45 1-3 * * *": [(h, m) for h in (1, 2, 3) for m in (15, 45)]}
 """Schedules of fixed times, as hours and minutes."""
 ELAPSED: Final = {"0 * * * *": {0}, "*/20 * * * *": {0, 20, 40}}
@@ -87,24 +91,28 @@ class Model:
 
 
 class ScheduleMachine(RuleBasedStateMachine):
-    """Two agents of one tenant."""
+    """Two agents of one tenant, one of them where the clocks are about to change.
+
+    Seen red with each of: resuming that counts from the day before, a run that is given the first of the missed slots
+    for its own, two times in one gap as two slots.
+    """
 
     world: World
 
     @initialize(
-        begin=st.sampled_from(BEGINNINGS),
-        zones=st.tuples(st.sampled_from(ZONES), st.sampled_from(ZONES)),
-        schedules=st.tuples(*[st.sampled_from([*FIXED, *ELAPSED])] * 2),
+        change=st.sampled_from(CHANGES),
+        zone=st.sampled_from(ZONES),
+        fixed=st.sampled_from(list(FIXED)),
+        schedule=st.sampled_from([*FIXED, *ELAPSED]),
     )
-    def begin(self, begin: datetime, zones: tuple[str, str], schedules: tuple[str, str]) -> None:
-        self.clock = Hands(begin)
+    def begin(self, change: tuple[str, datetime], zone: str, fixed: str, schedule: str) -> None:
+        changing, evening = change
+        self.clock = Hands(evening)
         self.database = dataclasses.replace(self.world.database, clock=self.clock)
         self.actor = a_tenant(self.database, "Machine").manager
         self.models = {
-            a_config(self.database, self.actor, schedule=schedule, time_zone=zone): Model(
-                schedule, zone, begin
-            )
-            for schedule, zone in zip(schedules, zones, strict=True)
+            a_config(self.database, self.actor, schedule=what, time_zone=where): Model(what, where, evening)
+            for what, where in [(fixed, changing), (schedule, zone)]
         }
 
     @property
