@@ -94,7 +94,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     """Two agents of one tenant, one of them where the clocks are about to change.
 
     Seen red with each of: resuming that counts from the day before, a run that is given the first of the missed slots
-    for its own, two times in one gap as two slots.
+    for its own, an offset from UTC that does not change in the night.
     """
 
     world: World
