@@ -185,6 +185,8 @@ class Schedule:
         point = Point.AFTER_CLAIM if self.hopeless else self.chance.choice(OFTEN if often else ONCE)
         by = signal.SIGSTOP if self.chance.random() < 0.25 else signal.SIGKILL
         nth = self.chance.choice([1, 1, 2, 3, 5, 8, 12]) if often else 1
+        if by is signal.SIGSTOP:  # it must not be stopped inside somebody's cancelling, with the queue locked
+            trip = replace(trip, cancel_at=None)
         job = Job("trip", trip.customer, self.files, trip=trip, die_at=point, nth=nth, by=by)
         fate = self.nursery.work(self.world.database.settings, job)
         assert fate.code in (None, 0, -signal.SIGKILL)
