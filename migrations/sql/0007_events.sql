@@ -31,3 +31,18 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- A bell that rang a minute ago and was not answered is rung again: its message may be lost, and a tenant without due
+-- work is not looked at by the sweep. Otherwise as before: it locks the tenant's queue also where the bell has rung.
+CREATE OR REPLACE FUNCTION ring() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_rung timestamptz;
+BEGIN
+    SELECT rung_at INTO v_rung FROM tenant_queues WHERE customer_id = current_customer() FOR UPDATE;
+    IF v_rung > app_now() - interval '60 seconds' THEN
+        RETURN false;
+    END IF;
+    UPDATE tenant_queues SET rung_at = app_now() WHERE customer_id = current_customer();
+    RETURN true;
+END
+$$;

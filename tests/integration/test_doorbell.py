@@ -212,3 +212,18 @@ def test_a_tenant_that_is_switched_off_is_left_alone(world: World) -> None:
     assert world.visit(tenant=other) is None
     rows(world.database, other.manager, "UPDATE customers SET agents_enabled = true RETURNING id")
     assert world.visit(tenant=other) == run_id
+
+
+def test_a_bell_that_nobody_answered_is_rung_again(world: World) -> None:
+    """A message was lost while there was nothing to do, so no sweep looked; hours later somebody starts a run.
+
+    Seen red with a bell that counts as rung for ever: the run waited for the sweep.
+    """
+    rows(
+        world.database,
+        world.ours.manager,
+        "UPDATE tenant_queues SET rung_at = app_now() - interval '61 s' RETURNING customer_id",
+    )
+    a_run(world.database, world.ours.manager)
+    a_run(world.database, world.ours.manager)
+    assert [customer for customer, _ in world.signals.rings] == [world.ours.customer_id]
