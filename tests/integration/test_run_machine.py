@@ -247,9 +247,14 @@ class RunMachine(RuleBasedStateMachine):
         (queue,) = rows(self.database, self.actor, "SELECT rung_at FROM tenant_queues")
         Sweep(self.database, Relay(self.database, [])).every_minute(lambda: timedelta(minutes=1))
         rings = any(customer_id == self.tenant.customer_id for customer_id, _ in self.signals.rings)
-        lost = any(run.lease_ends is not None and run.lease_ends <= self.now for run in self.runs.values())
         unheard = queue.rung_at is None or queue.rung_at <= self.now - PATIENCE
-        assert rings == (unheard and (lost or self._can_work()))
+        self._take_back()
+        for run in self.runs.values():
+            if run.status == "pending" and run.created_at <= self.now - OLDEST:
+                run.end("failed", "too_old")
+            elif run.status == "pending" and not self.enabled[run.config][0]:  # type: ignore[index]
+                run.end("cancelled")
+        assert rings == (unheard and self._can_work())
         self.excused &= not rings
 
     # What workers do
@@ -403,18 +408,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def _claims(self) -> Model | None:
         """The run that the next claim takes, after what it ends."""
-        running = sorted(
-            (run for run in self.runs.values() if run.status == "running"), key=lambda run: run.id
-        )
-        for run in running:
-            if run.lease_ends is not None and run.lease_ends <= self.now:
-                failures = run.failures + (not run.progressed)
-                if run.cancel:
-                    run.end("cancelled")
-                elif failures >= FAILURES_IN_A_ROW:
-                    run.end("failed", "worker_lost")
-                else:
-                    run.give_back(run.due_at, failures)
+        self._take_back()
         if not self.on:
             return None
         while sum(run.status == "running" for run in self.runs.values()) < self.limit:
@@ -431,6 +425,21 @@ class RunMachine(RuleBasedStateMachine):
                 run.claimed += 1
                 return run
         return None
+
+    def _take_back(self) -> None:
+        """The runs of workers that are silent, as claims and the sweep do it."""
+        running = sorted(
+            (run for run in self.runs.values() if run.status == "running"), key=lambda run: run.id
+        )
+        for run in running:
+            if run.lease_ends is not None and run.lease_ends <= self.now:
+                failures = run.failures + (not run.progressed)
+                if run.cancel:
+                    run.end("cancelled")
+                elif failures >= FAILURES_IN_A_ROW:
+                    run.end("failed", "worker_lost")
+                else:
+                    run.give_back(run.due_at, failures)
 
     def _goes_on(self, run: Model) -> None:
         """Up to its next call, with everything before it recorded."""
