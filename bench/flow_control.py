@@ -126,10 +126,15 @@ class _Worker:
         )
 
     def _checkpoint(self, **said: Any) -> queries.Answer:
-        nothing: dict[str, Any] = {"steps": [], "settled": [], "news": [], "calls": []}
+        written = queries.Written(settled=said.get("settled", []))
         with self.tenant.database.enter(engine_for(self.tenant.manager.customer_id)) as work:
             answered = queries.checkpoint(
-                work.session, self.lease, quote=_QUOTE, current_step=None, total=None, **{**nothing, **said}
+                work.session,
+                self.lease,
+                written,
+                calls=said.get("calls", []),
+                quote=_QUOTE,
+                current_step=None,
             )
         return queries.answer(answered)
 

@@ -31,14 +31,9 @@ Clock = Callable[[], datetime | None]
 ENTER = text("SELECT * FROM enter(:issuer, :subject, :fake_now)")
 ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now)")
 ENTER_SYSTEM = text("SELECT enter_system(:fake_now)")
-EMIT = text("SELECT emit_events(:sinks, CAST(:events AS jsonb))")
-AUDIT = text(
-    "INSERT INTO audit_entries (id, customer_id, user_id, action, target_id, details, request_id)"
-    " SELECT e.id, :customer, e.user_id, e.action, e.target_id, e.details, :request"
-    " FROM jsonb_to_recordset(CAST(:entries AS jsonb))"
-    " AS e(id text, user_id text, action text, target_id text, details jsonb)"
+FLUSH = text(
+    "SELECT flush_work(:customer, :request, CAST(:entries AS jsonb), :sinks, CAST(:events AS jsonb), :rings)"
 )
-RING = text("SELECT ring()")
 HURRY = text(
     "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
 )
@@ -90,32 +85,24 @@ class Work:
 
     def flush(self) -> Deferred | None:
         """Queue what was gathered, to travel with the next flight. Returns the ring's handle, if it rings."""
-        if self.entries:
-            defer(
-                self.session,
-                AUDIT,
-                {
-                    "customer": self.actor.customer_id,
-                    "request": self.request_id,
-                    "entries": json.dumps(self.entries),
-                },
-            )
-            self.entries = []
-        if self.events:
-            defer(
-                self.session,
-                EMIT,
-                {
-                    "sinks": list(self.settings.event_sinks),
-                    "events": json.dumps([_as_json(event) for event in self.events]),
-                },
-            )
-            self.events = []
-            self.emitted = True
-        if self.rings:
-            self.rings = False
-            return defer(self.session, RING, {})
-        return None
+        if not (self.entries or self.events or self.rings):
+            return None
+        flushed = defer(
+            self.session,
+            FLUSH,
+            {
+                "customer": self.actor.customer_id,
+                "request": self.request_id,
+                "entries": json.dumps(self.entries),
+                "sinks": list(self.settings.event_sinks),
+                "events": json.dumps([_as_json(event) for event in self.events]),
+                "rings": self.rings,
+            },
+        )
+        ring = flushed if self.rings else None
+        self.emitted |= bool(self.events)
+        self.entries, self.events, self.rings = [], [], False
+        return ring
 
 
 def _as_json(event: Event) -> dict[str, Any]:

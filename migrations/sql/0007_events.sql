@@ -46,3 +46,43 @@ BEGIN
     RETURN true;
 END
 $$;
+
+-- What a transaction gathered, in one statement at its end: audit entries, events, and the ring, which comes last, as it
+-- locks the tenant's queue. Says whether the caller has to send a message.
+CREATE FUNCTION flush_work(
+    p_customer text, p_request text, p_entries jsonb, p_sinks text[], p_events jsonb, p_rings boolean
+) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF jsonb_array_length(p_entries) > 0 THEN
+        INSERT INTO audit_entries (id, customer_id, user_id, action, target_id, details, request_id)
+        SELECT e.id, p_customer, e.user_id, e.action, e.target_id, e.details, p_request
+        FROM jsonb_to_recordset(p_entries)
+            AS e(id text, user_id text, action text, target_id text, details jsonb);
+    END IF;
+    IF jsonb_array_length(p_events) > 0 THEN
+        PERFORM emit_events(p_sinks, p_events);
+    END IF;
+    IF p_rings THEN
+        RETURN ring();
+    END IF;
+    RETURN false;
+END
+$$;
+
+-- Ends a run with what its worker had still to write: the queue, the fence, the record, the end and the ring, in one
+-- statement. Says whether the caller has to send a message.
+CREATE FUNCTION finish_run(
+    p_run text, p_token text, p_lease interval, p_steps jsonb, p_settled jsonb, p_news jsonb, p_total int,
+    p_status text, p_output jsonb, p_error_code text, p_error text, p_limit int, p_sinks text[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM tenant_queues q WHERE q.customer_id = current_customer() FOR UPDATE;
+    PERFORM checkpoint(p_run, p_token, p_lease, p_steps, p_settled, p_news, '[]', NULL, NULL, p_total);
+    PERFORM end_run(p_run, p_status, p_output, p_error_code, p_error, p_sinks);
+    RETURN ring_if_due(p_limit);
+END
+$$;
+GRANT EXECUTE ON FUNCTION
+    flush_work(text, text, jsonb, text[], jsonb, boolean),
+    finish_run(text, text, interval, jsonb, jsonb, jsonb, int, text, jsonb, text, text, int, text[])
+    TO bevyly_app, bevyly_system;

@@ -27,6 +27,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION flush_work(text, text, jsonb, text[], jsonb, boolean)")
+    op.execute(
+        "DROP FUNCTION finish_run("
+        "text, text, interval, jsonb, jsonb, jsonb, int, text, jsonb, text, text, int, text[])"
+    )
     op.drop_index("agent_runs_running_idx", table_name="agent_runs")
     op.create_index(
         "agent_runs_running_idx",

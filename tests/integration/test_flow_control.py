@@ -492,13 +492,12 @@ def checkpoint(
         answered = queries.checkpoint(
             work.session,
             lease,
-            steps=[],
-            settled=[{**CHARGED, **entry} for entry in settled],
-            news=[dict(heard) for heard in news],
+            queries.Written(
+                settled=[{**CHARGED, **entry} for entry in settled], news=[dict(heard) for heard in news]
+            ),
             calls=calls,
             quote={**QUOTE, **quote},
             current_step=None,
-            total=None,
         )
         seen = work.session.execute(text(look)).one_or_none()
     answer = queries.answer(answered)

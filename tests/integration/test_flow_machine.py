@@ -188,13 +188,12 @@ class FlowMachine(RuleBasedStateMachine):
             answered = queries.checkpoint(
                 work.session,
                 lease,
-                steps=[],
-                settled=[dict(entry) for entry in settled],
-                news=[dict(heard) for heard in news],
+                queries.Written(
+                    settled=[dict(entry) for entry in settled], news=[dict(heard) for heard in news]
+                ),
                 calls=[dict(call) for call in calls],
                 quote=None if kind is None else self._quote(kind),
                 current_step=None,
-                total=None,
             )
         return queries.answer(answered).refusal
 

@@ -49,13 +49,10 @@ def say(
     answered = queries.checkpoint(
         work.session,
         lease,
-        steps=[],
-        settled=[{**CHARGED, **entry} for entry in settled],
-        news=[],
+        queries.Written(settled=[{**CHARGED, **entry} for entry in settled]),
         calls=[{"id": new_id("UsageEntryId"), "stepKey": key} for key in keys],
         quote={**QUOTE, **quote},
         current_step=None,
-        total=None,
     )
     assert queries.answer(answered).refusal is None
 

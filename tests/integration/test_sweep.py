@@ -101,13 +101,10 @@ def write(
         queries.checkpoint(
             work.session,
             lease,
-            steps=[],
-            settled=[*settled],
-            news=[],
+            queries.Written(settled=[*settled]),
             calls=[*calls],
             quote=quote,
             current_step=None,
-            total=None,
         )
 
 

@@ -1,7 +1,7 @@
 """Every statement on runs, their steps and the tenant's queue."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -39,8 +39,12 @@ _CHECKPOINT = text("""
     )
 """)
 _YIELD = text("SELECT * FROM yield_run(:run, :token, :lease, :due, :reason, :failures, :limit, :sinks)")
-_END = text("SELECT end_run(:run, :status, CAST(:output AS jsonb), :code, :error, :sinks)")
-_RING_IF_DUE = text("SELECT ring_if_due(:limit)")
+_FINISH = text("""
+    SELECT finish_run(
+        :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:news AS jsonb), :total,
+        :status, CAST(:output AS jsonb), :code, :error, :limit, :sinks
+    )
+""")
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
 _LIMITS_CHANGED = text("SELECT limits_changed(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
@@ -63,6 +67,24 @@ class Lease:
 
     run_id: RunId
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a worker has to record of a run, besides what it proposes."""
+
+    steps: Sequence[Mapping[str, Any]] = ()
+    settled: Sequence[Mapping[str, Any]] = ()
+    news: Sequence[Mapping[str, Any]] = ()
+    total: int | None = None
+
+    def as_parameters(self) -> dict[str, Any]:
+        return {
+            "steps": json.dumps(self.steps),
+            "settled": json.dumps(self.settled),
+            "news": json.dumps(self.news),
+            "total": self.total,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +124,11 @@ def fence(session: Session, lease: Lease, *, queue: bool = False) -> Deferred:
 def checkpoint(
     session: Session,
     lease: Lease,
+    written: Written,
     *,
-    steps: list[dict[str, Any]],
-    settled: list[dict[str, Any]],
-    news: list[dict[str, Any]],
     calls: list[dict[str, Any]],
     quote: dict[str, Any] | None,
     current_step: str | None,
-    total: int | None,
 ) -> Deferred:
     """Fence, record results, and book calls at one quote, all or none, with the next flight; see `answer`."""
     return defer(
@@ -119,13 +138,10 @@ def checkpoint(
             "run": lease.run_id,
             "token": lease.token,
             "lease": LEASE,
-            "steps": json.dumps(steps),
-            "settled": json.dumps(settled),
-            "news": json.dumps(news),
+            **written.as_parameters(),
             "calls": json.dumps(calls),
             "quote": json.dumps(quote),
             "step": current_step,
-            "total": total,
         },
     )
 
@@ -185,9 +201,10 @@ def give_back(
     ).one()
 
 
-def end(
+def finish(
     session: Session,
-    run_id: RunId,
+    lease: Lease,
+    written: Written,
     *,
     status: str,
     output: dict[str, Any] | None,
@@ -196,23 +213,28 @@ def end(
     limit: int,
     sinks: Sequence[str],
 ) -> bool:
-    """End the run for good, in one flight with the commit and whatever was deferred before.
+    """Fence, write what is left and end the run for good, in one flight with the commit.
 
-    The session's first statement has to be `fence(…, queue=True)`. Says whether a message is owed.
+    Says whether a message is owed.
     """
-    defer(
-        session,
-        _END,
-        {
-            "run": run_id,
-            "status": status,
-            "output": None if output is None else json.dumps(output),
-            "code": code,
-            "error": error,
-            "sinks": list(sinks),
-        },
+    return bool(
+        execute_and_commit(
+            session,
+            _FINISH,
+            {
+                "run": lease.run_id,
+                "token": lease.token,
+                "lease": LEASE,
+                **written.as_parameters(),
+                "status": status,
+                "output": None if output is None else json.dumps(output),
+                "code": code,
+                "error": error,
+                "limit": limit,
+                "sinks": list(sinks),
+            },
+        ).scalar_one()
     )
-    return bool(execute_and_commit(session, _RING_IF_DUE, {"limit": limit}).scalar_one())
 
 
 def lost(error: DBAPIError) -> bool:

@@ -322,19 +322,22 @@ class DurableRun:
     ) -> Deferred:
         proposals = [proposal for _, proposal in self.unwritten.steps if proposal]
         outcomes = iter(propose(work, self.origin, proposals))
-        return queries.checkpoint(
-            work.session,
-            self.lease,
+        written = queries.Written(
             steps=[
                 step.as_row(next(outcomes).as_json() if proposal else None)
                 for step, proposal in self.unwritten.steps
             ],
             settled=self.unwritten.settled,
             news=self.unwritten.news,
+            total=self._total,
+        )
+        return queries.checkpoint(
+            work.session,
+            self.lease,
+            written,
             calls=[entry.as_row() for entry in reserved],
             quote=self._quoted(reserved[0], counts=counts) if reserved else None,
             current_step=current_step,
-            total=self._total,
         )
 
     def _quoted(self, entry: Reserved, *, counts: bool) -> dict[str, Any]:
@@ -363,10 +366,18 @@ class DurableRun:
     def _proposes(self) -> bool:
         return any(proposal for _, proposal in self.unwritten.steps)
 
+    def rest(self) -> queries.Written:
+        """What is left once proposals are written, to go with the run's end."""
+        return queries.Written(
+            steps=[step.as_row(None) for step, _ in self.unwritten.steps],
+            settled=self.unwritten.settled,
+            news=self.unwritten.news,
+            total=self._total,
+        )
+
     def write_rest(self, work: Work) -> None:
         """Write what is left, in a transaction that holds the run already."""
-        if self.unwritten:
-            self._write(work, (), current_step=None, counts=False)
+        self._write(work, (), current_step=None, counts=False)
 
     def give_up(self) -> None:
         """Forget what could not be written; its calls are booked as unknown when the run is let go of."""

@@ -226,7 +226,12 @@ class _Visit:
         self, run: DurableRun | None, due: timedelta, reason: str | None, *, failures: int
     ) -> None:
         settings = self.engine.database.settings
-        with self._ending(run) as work:
+        if run is not None:
+            run.write_proposals()
+        with self._fenced() as work:
+            if run is not None and run.unwritten:
+                queries.fence(work.session, self.lease, queue=True)
+                run.write_rest(work)
             row = queries.give_back(
                 work.session,
                 self.lease,
@@ -242,11 +247,14 @@ class _Visit:
 
     def _end(self, status: RunStatus, run: DurableRun | None, refused: AppError | None = None) -> None:
         settings = self.engine.database.settings
+        if run is not None:
+            run.write_proposals()
         reach(Point.BEFORE_END)
-        with self._ending(run) as work:
-            work.rung = queries.end(
+        with self._fenced() as work:
+            work.rung = queries.finish(
                 work.session,
-                self.lease.run_id,
+                self.lease,
+                queries.Written() if run is None else run.rest(),
                 status=status.value,
                 output=None if run is None else _output(run, success=status is RunStatus.COMPLETED),
                 code=refused.code if refused else None,
@@ -258,15 +266,10 @@ class _Visit:
         reach(Point.AFTER_END)
 
     @contextmanager
-    def _ending(self, run: DurableRun | None) -> Iterator[Work]:
-        """The transaction that writes what is left and lets go of the run; a request to stop comes too late by then."""
-        if run is not None:
-            run.write_proposals()
+    def _fenced(self) -> Iterator[Work]:
+        """The transaction that lets go of the run, once it knows that nobody else has it."""
         try:
             with self.engine.database.enter(self.actor) as work:
-                queries.fence(work.session, self.lease, queue=True)
-                if run is not None:
-                    run.write_rest(work)
                 yield work
         except DBAPIError as error:
             queries.raise_if_lost(error)
