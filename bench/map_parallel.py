@@ -40,7 +40,7 @@ _DATABASE: Final = "bench"
 _OUTCOME: Final = text(
     "SELECT r.status, r.items_succeeded, count(DISTINCT s.recorded_at) AS transactions"
     " FROM agent_runs r JOIN agent_run_steps s ON s.customer_id = r.customer_id AND s.run_id = r.id"
-    " WHERE r.id = :run GROUP BY r.id"
+    " WHERE r.id = :run GROUP BY r.customer_id, r.id"
 )
 _LEAST: Final = text("UPDATE tenant_queues SET rung_at = rung_at WHERE customer_id = current_customer()")
 _DOMAINS: Final = [f"company-{number}.example" for number in range(ITEMS)]
