@@ -1,4 +1,4 @@
-"""Keys that begin with the tenant, a lease in no index, events in one statement each.
+"""Keys that begin with the tenant, a lease in no index; events and ends in one statement each; an old bell is rung again.
 
 Foreign keys are made anew, each with a look at every row of its table; whoever writes waits meanwhile.
 """
@@ -16,7 +16,7 @@ depends_on = None
 
 def upgrade() -> None:
     run_file("0007_keys.sql")
-    run_file("0007_events.sql")
+    run_file("0007_functions.sql")
     op.drop_index("agent_runs_running_idx", table_name="agent_runs")
     op.create_index(
         "agent_runs_running_idx",
