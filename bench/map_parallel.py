@@ -101,7 +101,7 @@ class _Maps:
         providers = ungated(ScriptedCompanies(before=lambda call: time.sleep(time_of[call])))
         run_id = self._tenant.accept(_AGENT)
         started = time.perf_counter()
-        if self._tenant.visit(providers) != run_id:
+        if self._tenant.visit(providers) != [run_id]:
             raise AssertionError("The worker did something else.")
         took = (time.perf_counter() - started) * 1000
         self.groups.append(self._transactions(run_id))

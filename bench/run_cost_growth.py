@@ -109,7 +109,7 @@ class _Runs:
         done = self._timed("claim_and_work", lambda: self.tenant.visit(providers))
         nothing = self._timed("claim_in_vain", lambda: self.tenant.visit(providers))
         listed = self._timed("list", partial(self._newest, self.tenant.manager))
-        if (done, nothing, listed[:1], len(listed)) != (run_id, None, [(run_id, "completed")], LISTED):
+        if (done, nothing, listed[:1], len(listed)) != ([run_id], [], [(run_id, "completed")], LISTED):
             raise AssertionError(f"The run {run_id} went otherwise: {done}, {nothing}, {listed[:1]}.")
         return sum(sum(times) - before.get(name, 0) for name, times in self.parts.items())
 

@@ -47,7 +47,7 @@ class Tenant:
             run = start.start(work, agent_type=agent_type, config_id=None, inputs={}, trigger=Trigger.MANUAL)
         return RunId(run.id)
 
-    def visit(self, providers: Providers) -> RunId | None:
+    def visit(self, providers: Providers) -> list[RunId]:
         """What a worker does with one doorbell message."""
         engine = Engine(self.database, lambda _customer: providers)
         return engine.visit(self.manager.customer_id, lambda: FUNCTION_LEFT)

@@ -111,11 +111,12 @@ class World:
 
     def engine(self, providers: Providers | None = None) -> Engine:
         given = providers or scripted()
-        return Engine(self.database, lambda _customer: given)
+        return Engine(self.database, lambda _customer: given, stay=timedelta())
 
     def visit(self, providers: Providers | None = None, tenant: Tenant | None = None) -> str | None:
-        """What a worker does with one doorbell message."""
-        return self.engine(providers).visit((tenant or self.ours).customer_id, lambda: MINUTE)
+        """What a worker does with one doorbell message when it does not stay for a second run."""
+        visited = self.engine(providers).visit((tenant or self.ours).customer_id, lambda: MINUTE)
+        return visited[0] if visited else None
 
     def settle(self, providers: Providers | None = None) -> int:
         """Visit until nothing is to do. Returns the visits."""

@@ -46,7 +46,9 @@ class Puppet:
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
         self._seconds = 0.0
         providers = Providers(self, ScriptedModel())
-        self._engine = Engine(database, lambda _customer: providers, clock=lambda: self._seconds)
+        self._engine = Engine(
+            database, lambda _customer: providers, clock=lambda: self._seconds, stay=timedelta()
+        )
         self._thread = threading.Thread(target=self._visit, args=(customer_id,), daemon=True)
         self._failure: BaseException | None = None
         self._thread.start()

@@ -183,7 +183,7 @@ def _work(database: Database, job: Job) -> None:
     else:
         providers = Providers(ScriptedCompanies(job.companies, before=write), ScriptedModel())
         engine = Engine(database, lambda _customer: providers)
-        while engine.visit(customer_id, lambda: timedelta(minutes=5)) is not None:
+        while engine.visit(customer_id, lambda: timedelta(minutes=5)):
             pass
 
 

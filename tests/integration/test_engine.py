@@ -212,7 +212,7 @@ def test_a_long_run_is_a_chain_of_slices(world: World) -> None:
     while True:
         engine = short.engine(Providers(companies, ScriptedModel()))
         object.__setattr__(engine, "clock", lambda: float(next(ticks)))
-        if engine.visit(world.ours.customer_id, lambda: timedelta(minutes=5)) is None:
+        if not engine.visit(world.ours.customer_id, lambda: timedelta(minutes=5)):
             break
         visits += 1
     run = the_run(world, run_id)

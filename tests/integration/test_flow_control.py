@@ -316,7 +316,7 @@ def test_a_short_wait_is_slept_and_the_run_keeps_its_function(world: World, cloc
 
     providers = with_rate(ScriptedCompanies(3, before=before), 2)
     engine = replace(world.engine(providers), sleep=clock.forward)
-    assert engine.visit(world.ours.customer_id, lambda: timedelta(minutes=5)) == run_id
+    assert engine.visit(world.ours.customer_id, lambda: timedelta(minutes=5)) == [run_id]
     run = the_run(world, run_id)
     assert (run.status, run.attempt) == ("completed", 1)
 

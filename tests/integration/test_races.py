@@ -161,7 +161,7 @@ class Fleet:
         while True:
             sent_at, customer_id = self.messages.popleft()
             clock = Hands(max(heapq.heappop(free), sent_at))
-            if self._visit(clock, customer_id) == until:
+            if until in self._visit(clock, customer_id):
                 return clock.moment
             heapq.heappush(free, clock.moment)
 
@@ -172,7 +172,7 @@ class Fleet:
         self.messages += [(MORNING, customer_id) for customer_id, _ in signals.rings]
         return run_id
 
-    def _visit(self, clock: Hands, customer_id: CustomerId) -> str | None:
+    def _visit(self, clock: Hands, customer_id: CustomerId) -> list[RunId]:
         database, signals = self._at(clock)
         providers = Providers(SlowCompanies(clock, self.pages[customer_id]), ScriptedModel())
         engine = Engine(database, lambda _customer: providers, clock=clock.seconds)

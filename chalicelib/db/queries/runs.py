@@ -24,13 +24,13 @@ LOST: Final = "BV001"
 
 LONGEST_REASON: Final = 200
 
-_CLAIM = text("""
+_CLAIMED: Final = """
     SELECT (c.run).id, (c.run).agent_type, (c.run).agent_config_id, (c.run).input, (c.run).config,
            (c.run).agent_version, (c.run).attempt, (c.run).failures, (c.run).requested_by, (c.run).trigger,
            (c.run).causation, (c.run).owner_id, (c.run).approval_required, (c.run).approval_expiry_hours,
            c.rings, c.told
-    FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c
-""")
+"""
+_CLAIM = text(f"{_CLAIMED} FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c")
 _FENCE = text("SELECT * FROM fence(:run, :token, :lease, :queue)")
 _CHECKPOINT = text("""
     SELECT * FROM checkpoint(
@@ -39,11 +39,11 @@ _CHECKPOINT = text("""
     )
 """)
 _YIELD = text("SELECT * FROM yield_run(:run, :token, :lease, :due, :reason, :failures, :limit, :sinks)")
-_FINISH = text("""
-    SELECT finish_run(
+_FINISH = text(f"""
+    {_CLAIMED} FROM finish_and_claim(
         :run, :token, :lease, CAST(:steps AS jsonb), CAST(:settled AS jsonb), CAST(:news AS jsonb), :total,
-        :status, CAST(:output AS jsonb), :code, :error, :limit, :sinks
-    )
+        :status, CAST(:output AS jsonb), :code, :error, :limit, :sinks, :next_token, :enabled, :oldest
+    ) c
 """)
 _CANCEL = text("SELECT * FROM cancel_run(:run, :user, :limit, :sinks)")
 _LIMITS_CHANGED = text("SELECT limits_changed(:config)")
@@ -210,31 +210,34 @@ def finish(
     output: dict[str, Any] | None,
     code: str | None,
     error: str | None,
+    next_token: str | None,
     limit: int,
+    enabled: bool,
     sinks: Sequence[str],
-) -> bool:
+) -> Row[Any]:
     """Fence, write what is left and end the run for good, in one flight with the commit.
 
-    Says whether a message is owed.
+    With a `next_token` the tenant's best due run is taken in its place. Answers what `claim` does.
     """
-    return bool(
-        execute_and_commit(
-            session,
-            _FINISH,
-            {
-                "run": lease.run_id,
-                "token": lease.token,
-                "lease": LEASE,
-                **written.as_parameters(),
-                "status": status,
-                "output": None if output is None else json.dumps(output),
-                "code": code,
-                "error": error,
-                "limit": limit,
-                "sinks": list(sinks),
-            },
-        ).scalar_one()
-    )
+    return execute_and_commit(
+        session,
+        _FINISH,
+        {
+            "run": lease.run_id,
+            "token": lease.token,
+            "lease": LEASE,
+            **written.as_parameters(),
+            "status": status,
+            "output": None if output is None else json.dumps(output),
+            "code": code,
+            "error": error,
+            "limit": limit,
+            "sinks": list(sinks),
+            "next_token": next_token,
+            "enabled": enabled,
+            "oldest": OLDEST,
+        },
+    ).one()
 
 
 def lost(error: DBAPIError) -> bool:

@@ -1,4 +1,7 @@
-"""A worker's visit to one tenant: claim the best due run, work on it for a slice, give it back or end it."""
+"""A worker's visit to one tenant: claim the best due run, work on it for a slice, give it back or end it.
+
+The transaction that ends a run soon after the worker came takes the tenant's next one, too (ADR 0010).
+"""
 
 import logging
 import time
@@ -6,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
@@ -32,6 +35,8 @@ LONGEST_MESSAGE_DELAY = timedelta(minutes=15)
 """SQS's own; waits beyond it are the sweep's."""
 MOST_ERRORS_TOLD = 100
 SWITCHED_OFF = timedelta(minutes=1)
+STAY: Final = timedelta(milliseconds=250)
+"""A visit takes further runs of its tenant for so long; then the others' messages have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +47,26 @@ class Engine:
     providers: Callable[[CustomerId], Providers]
     clock: Callable[[], float] = field(default=time.monotonic)
     sleep: Callable[[float], None] = field(default=time.sleep)
+    stay: timedelta = STAY
 
-    def visit(self, customer_id: CustomerId, function_left: Callable[[], timedelta]) -> RunId | None:
-        """Work on one run of this tenant for a slice. Returns which, or None when there was nothing to do."""
+    def visit(self, customer_id: CustomerId, function_left: Callable[[], timedelta]) -> list[RunId]:
+        """Work on one run of this tenant for a slice; if it ends within `stay`, on the next, too. Returns which."""
         actor = engine_for(customer_id)
+        stays_until = self.clock() + self.stay.total_seconds()
+        visited: list[RunId] = []
         reach(Point.BEFORE_CLAIM)
         claimed = self._claim(actor)
         reach(Point.AFTER_CLAIM)
-        if claimed is None:
-            return None
-        visit = _Visit(self, actor, claimed.row, queries.Lease(RunId(claimed.row.id), claimed.token))
-        try:
-            visit.work_or_retreat(self._deadline(function_left))
-        except LeaseLost:
-            logger.info("the run is somebody else's now", extra={"run_id": claimed.row.id})
-        return RunId(claimed.row.id)
+        while claimed is not None:
+            run_id = RunId(claimed.row.id)
+            visited.append(run_id)
+            visit = _Visit(self, actor, claimed.row, queries.Lease(run_id, claimed.token), stays_until)
+            try:
+                visit.work_or_retreat(self._deadline(function_left))
+            except LeaseLost:
+                logger.info("the run is somebody else's now", extra={"run_id": run_id})
+            claimed = visit.next
+        return visited
 
     def _claim(self, actor: Actor) -> "_Claimed | None":
         settings = self.database.settings
@@ -92,7 +102,9 @@ class _Visit:
     actor: Actor
     row: Any  # as the claim left it
     lease: queries.Lease
+    stays_until: float  # by the engine's clock
     run: DurableRun | None = None
+    next: _Claimed | None = None  # what the transaction that ended this one took
 
     def work_or_retreat(self, deadline: Deadline) -> None:
         """Work; where the database refuses what came of it, give that up and try again later, counted."""
@@ -249,9 +261,10 @@ class _Visit:
         settings = self.engine.database.settings
         if run is not None:
             run.write_proposals()
+        token = new_id("RunId") if self.engine.clock() < self.stays_until else None
         reach(Point.BEFORE_END)
         with self._fenced() as work:
-            work.rung = queries.finish(
+            row = queries.finish(
                 work.session,
                 self.lease,
                 queries.Written() if run is None else run.rest(),
@@ -259,10 +272,14 @@ class _Visit:
                 output=None if run is None else _output(run, success=status is RunStatus.COMPLETED),
                 code=refused.code if refused else None,
                 error=refused.message if refused else None,
+                next_token=token,
                 limit=settings.agents_max_concurrent_runs,
+                enabled=settings.agents_enabled,
                 sinks=settings.event_sinks,
             )
-            work.emitted = True
+            work.rung, work.emitted = bool(row.rings), True
+        if token is not None and row.id is not None:
+            self.next = _Claimed(row, token)
         reach(Point.AFTER_END)
 
     @contextmanager
