@@ -3,8 +3,6 @@
 `finish_run` stays for workers that still run the code before this revision.
 """
 
-from alembic import op
-
 from migrations.sql import run_file
 
 revision = "0008"
