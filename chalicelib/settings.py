@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Final
+
+LAST_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Settings:
     retention_outbox_days: int  # after delivery at every sink
     retention_trigger_days: int  # events that runs have taken, and what became of schedules' slots
     log_level: str
+    xray_daemon: str | None  # host:port, where traces go; Lambda sets it where tracing is on
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -120,6 +124,7 @@ class Settings:
             retention_outbox_days=read.number("RETENTION_OUTBOX_DAYS", 30, least=1),
             retention_trigger_days=read.number("RETENTION_TRIGGER_DAYS", 90, least=1),
             log_level=read.text("LOG_LEVEL", "INFO"),
+            xray_daemon=read.address("AWS_XRAY_DAEMON_ADDRESS"),
         )
 
 
@@ -160,6 +165,16 @@ class _Reader:
         """A number, or None for `none`."""
         return None if self.optional(name) == "none" else self.number(name, default)
 
+    def address(self, name: str) -> str | None:
+        """A host and a port, with a colon between."""
+        value = self.optional(name)
+        if value is None:
+            return None
+        host, _, port = value.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or int(port) > LAST_PORT:
+            raise MissingSetting(f"{name} must be host:port, not {value!r}.")
+        return value
+
     def fraction(self, name: str) -> float | None:
         value = self.optional(name)
         if value is None:
@@ -174,6 +189,17 @@ class _Reader:
         if value not in {"true", "false", "1", "0"}:
             raise MissingSetting(f"{name} must be true or false, not {value!r}.")
         return value in {"true", "1"}
+
+
+def lambda_trace_header() -> str | None:
+    """The trace of the invocation under way; the runtime sets it anew for each. None anywhere else."""
+    return os.environ.get("_X_AMZN_TRACE_ID") or None  # noqa: TID251 - no setting: it differs by invocation
+
+
+@cache
+def xray_daemon() -> str | None:
+    """Where traces go. Known without any other setting, since nobody may fail because of a trace."""
+    return _Reader(os.environ).address("AWS_XRAY_DAEMON_ADDRESS")  # noqa: TID251 - the one place that reads it
 
 
 @cache

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 from sqlalchemy import insert, text
 
+from chalicelib import tracing
 from chalicelib.api.parsing import (
     Nothing,
     idempotency_key,
@@ -432,6 +433,16 @@ def _view(app: Chalice, declared: Route, context: Context | None) -> Callable[..
 
 def answer(declared: Route, request: Request, context: Context | None = None) -> Answer:
     """The answer to a request, whatever happens. Without a context, the process's own."""
+    with tracing.request(
+        f"{declared.method} {declared.path}", request.headers.get("x-amzn-trace-id")
+    ) as span:
+        told = _answered(declared, request, context)
+        span.annotations |= {"request_id": request.request_id, "status": told.status}
+        span.failed = told.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return told
+
+
+def _answered(declared: Route, request: Request, context: Context | None) -> Answer:
     try:
         told = _serve(declared, request, context or _own_context())
         code = None

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from chalicelib import tracing
 from chalicelib.db.driver import Deferred, defer
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.errors import NotSignedIn
@@ -106,12 +107,13 @@ class Work:
 
 
 def _as_json(event: Event) -> dict[str, Any]:
+    trace = tracing.header()
     return {
         "type": event.type.value,
         "aggregateType": event.aggregate_type,
         "aggregateId": event.aggregate_id,
         "payload": event.payload,
-        "causation": event.causation,
+        "causation": {"trace": trace, **event.causation} if trace else event.causation,
     }
 
 

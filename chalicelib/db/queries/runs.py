@@ -28,6 +28,7 @@ _CLAIMED: Final = """
     SELECT (c.run).id, (c.run).agent_type, (c.run).agent_config_id, (c.run).input, (c.run).config,
            (c.run).agent_version, (c.run).attempt, (c.run).failures, (c.run).requested_by, (c.run).trigger,
            (c.run).causation, (c.run).owner_id, (c.run).approval_required, (c.run).approval_expiry_hours,
+           (c.run).due_at,
            c.rings, c.told
 """
 _CLAIM = text(f"{_CLAIMED} FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c")

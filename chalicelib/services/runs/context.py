@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from chalicelib import tracing
 from chalicelib.agents.base import Call, CrmReader, Proposal
 from chalicelib.db.driver import Deferred
 from chalicelib.db.queries import runs as queries
@@ -197,7 +198,8 @@ class DurableRun:
         )
         reach(Point.BEFORE_CALL)
         try:
-            output, error = work(Call(caller, self.providers.companies, self.providers.model)), None
+            with _traced(entry):
+                output, error = work(Call(caller, self.providers.companies, self.providers.model)), None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)
@@ -382,6 +384,22 @@ class DurableRun:
     def give_up(self) -> None:
         """Forget what could not be written; its calls are booked as unknown when the run is let go of."""
         self.unwritten = Unwritten()
+
+
+@contextmanager
+def _traced(entry: Reserved | None) -> Iterator[None]:
+    """A step in the run's trace, and the provider's part of it where the call is paid for."""
+    if entry is None:
+        with tracing.span("step"):
+            yield
+        return
+    with (
+        tracing.span("step", step=entry.step_key),
+        tracing.span(
+            entry.quote.provider, remote=True, operation=entry.quote.operation, entry_id=str(entry.id)
+        ),
+    ):
+        yield
 
 
 @dataclass(frozen=True, slots=True)

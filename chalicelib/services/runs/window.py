@@ -7,6 +7,7 @@ nothing but trouble comes back, the run waits, and its next slice begins with th
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -73,7 +74,7 @@ class Window:
             booked, refusal = self.run.book(names, self.pays, counts=True)
             self.waiting.extend(reversed(names[len(booked) :]))
             for name, entry in zip(names, booked, strict=False):
-                future = pool.submit(self.run.perform, partial(self.work, name), entry)
+                future = pool.submit(copy_context().run, self.run.perform, partial(self.work, name), entry)
                 self.in_flight[future] = (name, entry)
             if refusal is not None:
                 return self.run.patience(refusal, nothing_runs=not self.in_flight)
