@@ -216,22 +216,6 @@ class Filler:
         return stable_hash(self._seed, name)
 
 
-def strict_fault(schema: Any, where: str = "()") -> str | None:
-    """Why OpenAI would not take the schema as strict, or None."""
-    if not isinstance(schema, Mapping):
-        return None
-    if schema.get("type") == "object" or "properties" in schema:
-        properties = schema.get("properties", {})
-        if schema.get("additionalProperties") is not False:
-            return f"In context={where}, 'additionalProperties' is required to be supplied and to be false."
-        if missing := [name for name in properties if name not in schema.get("required", ())]:
-            return (
-                f"In context={where}, 'required' is required to be supplied and to be an array including "
-                f"every key in properties. Missing '{missing[0]}'."
-            )
-    return next(filter(None, (strict_fault(inner, f"('{path}',)") for path, inner in _inner(schema))), None)
-
-
 def enum_at(schema: Mapping[str, Any], *path: str) -> Sequence[Any]:
     """The values that a property (through lists and references) may have; empty when it is free."""
     filler = Filler(schema, Facts({}), "")
@@ -243,12 +227,6 @@ def enum_at(schema: Mapping[str, Any], *path: str) -> Sequence[Any]:
         properties = {plain_name(key): inner for key, inner in place.get("properties", {}).items()}
         place = filler._resolved(properties.get(plain_name(name), {}))  # noqa: SLF001
     return list(place.get("enum", ()))
-
-
-def _inner(schema: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
-    named = [pair for key in ("properties", "$defs", "definitions") for pair in schema.get(key, {}).items()]
-    listed = [(key, one) for key in ("anyOf", "oneOf", "allOf", "prefixItems") for one in schema.get(key, ())]
-    return [*named, *listed, ("items", schema.get("items"))]
 
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[float, float]:
