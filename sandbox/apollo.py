@@ -93,8 +93,8 @@ class Apollo:
             content, credits_due, subject = self._reply(request, endpoint, account)
             self.accounts.charge(account, credits_due, empty=kind in OUT_OF_CREDITS)
         except OutOfCredits:
-            refusal = {"error": "Insufficient credits. Please upgrade your plan."}
-            return Answer(json_response(OUT_OF_CREDITS.get(kind, 422), refusal, headers))
+            told = {"error": "Insufficient credits. Please upgrade your plan."}
+            return Answer(json_response(OUT_OF_CREDITS.get(kind, 422), told, headers))
         except BadParameter as error:
             return Answer(json_response(422, {"error": str(error)}, headers))
         except BadBulk as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sandbox.answers import answer_text
-from sandbox.facts import fenced, text_of
+from sandbox.facts import text_of
 from sandbox.openai_requests import KNOWN_MODELS, BadRequest, checked, no_such_model, too_long
 from sandbox.text import stable_hash
 from sandbox.wire import Answer, Request, Response, json_response
@@ -111,7 +111,7 @@ class OpenAI:
             return "", "I'm sorry, but I can't help with that request.", "stop"
         if kind == "content_filter":
             return "", None, "content_filter"
-        text = answer_text(fenced(body["messages"]), body.get("response_format"))
+        text = answer_text(body["messages"], body.get("response_format"))
         if kind == "invalid_json":
             text = f"Here is what you asked for: {text[: len(text) * 2 // 3]} …"
         return text, None, "stop"
