@@ -114,7 +114,7 @@ def _company(rng: Random, industry: Industry, country: Country, names: set[str])
         funding=funding,
         signals=signals,
         open_roles=open_roles,
-        news=articles_of(name, city, funding, signals),
+        news=articles_of(name, funding, signals),
         heads=_heads(industry, employees),
         growth=growth,
     )

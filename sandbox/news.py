@@ -44,6 +44,16 @@ CATEGORIES: Final = {
     "partnership": "partners_with",
     "certification": "receives_award",
 }
+AND_THEN: Final = {
+    "funding": "The money is meant for new colleagues and for the product.",
+    "hiring": "Applications are open until the end of the quarter.",
+    "leadership": "The search had taken some months.",
+    "growth": "More desks have been ordered.",
+    "new_office": "The first colleagues have moved in.",
+    "launch": "A few customers had tried it before.",
+    "partnership": "Work together begins in the next quarter.",
+    "certification": "The audit had taken some weeks.",
+}
 FAST_GROWTH: Final = 0.15  # of the head count in a year
 
 
@@ -80,28 +90,24 @@ def signals_of(rng: Random, about: Subject) -> tuple[Signal, ...]:
 
 
 def articles_of(
-    name: str, city: City, funding: tuple[FundingEvent, ...], signals: tuple[Signal, ...]
+    name: str, funding: tuple[FundingEvent, ...], signals: tuple[Signal, ...]
 ) -> tuple[Article, ...]:
     """One article a signal and one a round of money, newest first. A round's article has the round's id."""
-    told = [_article(name, city, signal) for signal in signals if signal.kind != "funding"]
-    told += [_article(name, city, _funded(name, event), event.id) for event in funding]
+    told = [_article(name, signal) for signal in signals if signal.kind != "funding"]
+    told += [_article(name, _funded(name, event), event.id) for event in funding]
     return tuple(sorted(told, key=lambda one: one.on, reverse=True))
 
 
-def _article(name: str, city: City, signal: Signal, article_id: str = "") -> Article:
+def _article(name: str, signal: Signal, article_id: str = "") -> Article:
     throw = stable_hash("article", name, signal.sentence)
     outlet = OUTLETS[throw % len(OUTLETS)]
     title = signal.sentence.rstrip(".")
-    snippet = (
-        f"{signal.sentence} The company from {city.name} told {outlet} on "
-        f"{signal.on.day} {MONTHS[signal.on.month - 1]} that it had been planned for a while."
-    )
     return Article(
         id=article_id or f"{throw:024x}",
         on=signal.on,
         category=CATEGORIES[signal.kind],
         title=title,
-        snippet=snippet,
+        snippet=f"{signal.sentence} {AND_THEN[signal.kind]}",
         outlet=outlet,
         url=f"https://{ascii_slug(outlet)}.example/{signal.on.year}/{ascii_slug(title)[:80].rstrip('-')}",
     )

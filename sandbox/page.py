@@ -50,7 +50,8 @@ h3 { font-size: .95rem; margin: 1.25rem 0 .5rem } p { margin: .35rem 0 }
 .cards { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(16.5rem, 1fr)) }
 .cards .card { display: flex; flex-direction: column } .cards form { margin: auto 0 0; padding-top: .6rem }
 table { border-collapse: separate; border-spacing: 0; width: 100%; margin: .5rem 0 }
-th, td { text-align: left; vertical-align: top; padding: .45rem .75rem; overflow-wrap: anywhere }
+th, td { text-align: left; vertical-align: top; padding: .45rem .75rem; overflow-wrap: break-word }
+.nowrap { white-space: nowrap } .side { display: flex; flex-wrap: wrap; gap: .4rem } td code { overflow-wrap: break-word }
 td { border-top: 1px solid var(--line) } th { font-size: .85rem; color: var(--quiet); font-weight: 600 }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 form { display: flex; flex-wrap: wrap; gap: .6rem .75rem; align-items: end; margin: .5rem 0 }
@@ -69,12 +70,16 @@ article { padding: .6rem 0; border-top: 1px solid var(--line) } article:first-of
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
 @media (max-width: 44rem) {
   thead { position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden }
-  table, tbody, tr, td { display: block } tr { padding: .5rem 0; border-top: 1px solid var(--line) }
-  tr:first-child { border-top: 0 } td { border: 0; padding: .15rem .75rem }
+  table, tbody, td { display: block } td { border: 0; padding: 0; max-width: 100% }
+  tr { display: flex; flex-wrap: wrap; gap: .1rem 1rem; padding: .5rem .75rem; border-top: 1px solid var(--line) }
+  tr:first-child { border-top: 0 }
   td.n { text-align: left } td:empty { display: none }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); font-size: .85rem }
   dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .4rem } label { flex: 1 1 8rem }
   label select, label input { width: 100% }
+  .cards .card { display: grid; grid-template-columns: 1fr auto; column-gap: .75rem; align-items: center }
+  .cards p { grid-column: 1 } .cards form { grid-column: 2; grid-row: 1 / 3; padding: 0; margin: 0;
+    align-self: center } nav { gap: .25rem .8rem }
 }
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sandbox.apollo_accounts import PLANS, Account, Accounts
-from sandbox.faults import KINDS, Faults
+from sandbox.faults import KINDS, PROVIDERS, Faults
 from sandbox.ledger import Ledger
 from sandbox.openai_chat import COMPLETIONS, KEY, MODELS, NO_QUOTA_KEY, QUOTA_CODES
 from sandbox.openai_requests import KNOWN_MODELS
@@ -33,7 +33,7 @@ OPERATIONS: Final[Mapping[str, str]] = {
     COMPLETIONS: "OpenAI: completions",
     f"{MODELS}*": "OpenAI: models",
 }
-PROVIDER_NAMES: Final = {"apollo": "Apollo", "openai": "OpenAI", None: "Both"}
+PROVIDER_NAMES: Final = {"apollo": "Apollo", "openai": "OpenAI"}
 
 
 def home(world: World, ledger: Ledger, faults: Faults, accounts: Accounts) -> Response:
@@ -73,18 +73,16 @@ def _world(world: World) -> Html:
 
 def in_words(fault: Mapping[str, Any]) -> Html:
     """A fault as a sentence: for whom, what, how long still."""
-    if fault["path"] == "*":
-        where = f"{PROVIDER_NAMES[fault['provider']]}: every call"
-    else:
-        where = OPERATIONS.get(fault["path"]) or joined(["calls to ", element("code", fault["path"])])
-    parts: list[object] = [where]
+    known = KINDS[fault["kind"]][0] if fault["kind"] else PROVIDERS
+    concerned = {fault["provider"]} if fault["provider"] else known
+    whose = PROVIDER_NAMES[next(iter(concerned))] if len(concerned) == 1 else "Apollo and OpenAI"
+    calls = OPERATIONS.get(fault["path"]) or joined([f"{whose}: calls to ", element("code", fault["path"])])
+    parts: list[object] = [element("b", f"{whose}: every call" if fault["path"] == "*" else calls)]
     if fault["key_last4"]:
-        parts.append(joined([" with a key that ends in ", element("code", fault["key_last4"])]))
+        parts.append(joined(["with a key that ends in ", element("code", fault["key_last4"])]))
     if fault["model"]:
-        parts.append(joined([" with the model ", element("code", fault["model"])]))
-    parts.append(", ")
-    parts.append("; ".join(_what(fault)))
-    return joined([element("b", parts[0]), *parts[1:], "."])
+        parts.append(joined(["with the model ", element("code", fault["model"])]))
+    return joined([joined(parts, ", "), ". ", "; ".join(_what(fault)), "."])
 
 
 def _what(fault: Mapping[str, Any]) -> Sequence[str]:
@@ -257,26 +255,26 @@ def _account(account: Account, accounts: Accounts) -> Sequence[object]:
         ", ".join(f"{used:,}" for used in accounts.calls_of(account).values()),
         account.used,
         account.left,
-        joined(
-            [
-                posting(
-                    "/_control/credits",
-                    "Set",
-                    number,
-                    amount,
-                    names=f"Set the credits of account {account.number}",
-                ),
-                posting(
-                    "/_control/credits",
-                    "Drain",
-                    number,
-                    nothing,
-                    kind="off",
-                    names=f"Drain account {account.number}",
-                )
-                if account.left
-                else "",
-            ]
+        element(
+            "div",
+            posting(
+                "/_control/credits",
+                "Set",
+                number,
+                amount,
+                names=f"Set the credits of account {account.number}",
+            ),
+            posting(
+                "/_control/credits",
+                "Drain",
+                number,
+                nothing,
+                kind="off",
+                names=f"Drain account {account.number}",
+            )
+            if account.left
+            else "",
+            class_="side",
         ),
     )
 

@@ -134,7 +134,7 @@ def _company_row(company: Company) -> Sequence[object]:
         company.industry,
         f"{company.city}, {company.country}",
         company.employees,
-        f"${money(company.total_funding)}" if company.funding else "",
+        element("span", f"${money(company.total_funding)}", class_="nowrap") if company.funding else "",
         company.news[0].title if company.news else "",
     )
 
