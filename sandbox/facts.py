@@ -83,7 +83,7 @@ def fenced(messages: Sequence[Mapping[str, Any]], answer: Collection[str] = ()) 
         if blocks:
             merged = dict[str, Any]()
             for block in facts or blocks:
-                merged = {**block, **merged}
+                merged |= {name: value for name, value in block.items() if name not in merged}
             return Facts(merged)
     return Facts({})
 

@@ -51,7 +51,7 @@ h3 { font-size: .95rem; margin: 1.25rem 0 .5rem } p { margin: .35rem 0 }
 .cards .card { display: flex; flex-direction: column } .cards form { margin: auto 0 0; padding-top: .6rem }
 table { border-collapse: separate; border-spacing: 0; width: 100%; margin: .5rem 0 }
 th, td { text-align: left; vertical-align: top; padding: .45rem .75rem; overflow-wrap: break-word }
-.nowrap { white-space: nowrap } .side { display: flex; flex-wrap: wrap; gap: .4rem } td code { overflow-wrap: break-word }
+.nowrap { white-space: nowrap } .side { display: flex; gap: .4rem }
 td { border-top: 1px solid var(--line) } th { font-size: .85rem; color: var(--quiet); font-weight: 600 }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 form { display: flex; flex-wrap: wrap; gap: .6rem .75rem; align-items: end; margin: .5rem 0 }

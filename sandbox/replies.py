@@ -93,7 +93,6 @@ INTENTS: Final = (
         "later",
         "timing",
         "other",
-        "unclear",
         "neutral",
     ),
     _intent(
@@ -120,7 +119,7 @@ INTENTS: Final = (
         "question",
     ),
 )
-UNCLEAR: Final = Intent("not_now", re.compile(""), 0.4, "Let a person read this reply.")
+UNCLEAR: Final = _intent("unclear", "", 0.4, "Let a person read this reply.", "other", "neutral", "not_now")
 
 
 def reply_text(facts: Facts) -> str:

@@ -130,7 +130,7 @@ class Filler:
         return "null" if "null" in kinds and (depth > DEEPEST or unknown) else str(plain[0])
 
     def _object(self, schema: Mapping[str, Any], name: str, proposal: Any, depth: int) -> dict[str, Any]:
-        told = proposal if isinstance(proposal, Mapping) else self._facts.own(name) if name else None
+        told = proposal if isinstance(proposal, Mapping) else self._facts.raw(name) if name else None
         said = told if isinstance(told, Mapping) else self._propose(schema, self._resolved)
         proposals = {plain_name(key): value for key, value in said.items()}
         required = schema.get("required", ())
