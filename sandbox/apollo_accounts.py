@@ -99,14 +99,6 @@ class Accounts:
     def numbered(self, number: int) -> Account | None:
         return next((account for account in self.listed() if account.number == number), None)
 
-    def grant(self, key: str, credits_left: int) -> bool:
-        """Set what the key has left; False for an unknown key."""
-        account = self.find(key)
-        if account is None:
-            return False
-        self.set_left(account, credits_left)
-        return True
-
     def set_left(self, account: Account, credits_left: int) -> None:
         with self._lock:
             account.granted = account.used + credits_left
