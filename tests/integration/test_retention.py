@@ -468,7 +468,8 @@ def test_two_sweeps_at_once_count_each_row_once(world: World, clock: Hands) -> N
 def may_lock(postgres: Postgres, database_name: str) -> None:
     """The tenant's role may not lock these itself; its foreign keys and writes do."""
     postgres.execute(
-        "GRANT UPDATE ON idempotency_keys, outbox_events, provider_facts TO bevyly_app", database=database_name
+        "GRANT UPDATE ON idempotency_keys, outbox_events, provider_facts TO bevyly_app",
+        database=database_name,
     )
 
 
