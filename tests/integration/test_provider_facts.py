@@ -84,7 +84,7 @@ def many(world: World, **config: Any) -> AgentConfigId:
 def test_three_runs_ask_for_each_page_and_each_company_once(world: World) -> None:
     """By the provider's own books. The second begins in the middle of a page, the third crosses into the next.
 
-    Seen red with `keeps` left out of the search, and out of the enrichment.
+    Seen red with `keeps` left out of the search.
     """
     config = a_config(
         world.database, world.ours.manager, config={"employeeCount": {"min": 1}, "batchSize": 10}
@@ -150,7 +150,8 @@ def test_other_filters_are_another_search(world: World) -> None:
 def test_an_answer_from_memory_says_so_and_how_old_it_is(world: World, clock: Hands) -> None:
     """In the step, as the API shows it, and in the proposal that a person decides on.
 
-    Seen red without the mark in the checkpoint, and without `remembered` in the evidence.
+    Seen red with `keeps` left out of the enrichment, without the mark in the checkpoint, and without `remembered` in the
+    evidence.
     """
     companies = ScriptedCompanies()
     config = many(world)
