@@ -119,9 +119,7 @@ class DurableRun:
     _recorded_some: bool = False
     _total: int | None = None
     _moment: datetime | None = None  # of the latest transaction
-    _marks: Mapping[str, datetime] | None = field(
-        default_factory=dict
-    )  # of earlier slices; None: to be looked up
+    _marks: Mapping[str, datetime] | None = MappingProxyType({})  # of earlier slices; None: not looked up
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.database.settings)
@@ -235,7 +233,7 @@ class DurableRun:
         return self.recall_fact(keeps, returns)
 
     def look(self, asked: Iterable[Keeps[Any]]) -> None:
-        """Look for what earlier runs were told, where it is not known yet; and write what is unwritten."""
+        """Look for what earlier runs were told, if there may be any; what is unwritten is written with it."""
         if wanted := self.memory.wanted(asked):
             self._checkpoint((), current_step=None, wanted=wanted)
 
