@@ -8,6 +8,7 @@ from typing import Final
 
 from bench import (
     api_list,
+    cache_savings,
     engine_vs_dbos,
     flow_control,
     import_app,
@@ -26,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
         "map_parallel": map_parallel.measure,
         "noisy_tenant": noisy_tenant.measure,
         "run_cost_growth": run_cost_growth.measure,
+        "cache_savings": cache_savings.measure,
     }
 )
 

@@ -71,6 +71,8 @@ class Settings:
     agents_scheduler_enabled: bool
     agents_minimum_schedule_minutes: int
     run_slice_seconds: int
+    provider_facts_fresh_days: int  # what providers said of a company or a person; 0: asked each time
+    provider_searches_fresh_days: int  # the pages of a search; 0: asked each time
     sign_in_attempts_per_15_minutes: int
     retention_step_output_days: int  # after the run ended
     retention_outbox_days: int  # after delivery at every sink
@@ -119,6 +121,8 @@ class Settings:
             agents_scheduler_enabled=read.flag("AGENTS_SCHEDULER_ENABLED", default=True),
             agents_minimum_schedule_minutes=read.number("AGENTS_MINIMUM_SCHEDULE_MINUTES", 5),
             run_slice_seconds=read.number("RUN_SLICE_SECONDS", 120),
+            provider_facts_fresh_days=read.number("PROVIDER_FACTS_FRESH_DAYS", 30),
+            provider_searches_fresh_days=read.number("PROVIDER_SEARCHES_FRESH_DAYS", 30),
             sign_in_attempts_per_15_minutes=read.number("SIGN_IN_ATTEMPTS_PER_15_MINUTES", 10),
             retention_step_output_days=read.number("RETENTION_STEP_OUTPUT_DAYS", 30, least=1),
             retention_outbox_days=read.number("RETENTION_OUTBOX_DAYS", 30, least=1),

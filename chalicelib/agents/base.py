@@ -6,6 +6,7 @@ ports, changes nothing itself, and proposes what it wants changed. What it does 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from chalicelib.domain.approvals import Priority
 from chalicelib.domain.content import Content
 from chalicelib.domain.crm import AccountFacts, ContactFacts
+from chalicelib.domain.facts import Keeps
 from chalicelib.domain.ids import AccountId, ContactId
 from chalicelib.domain.money import Quote
 from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
@@ -100,8 +102,12 @@ class RunContext(Protocol):
         returns: type[Result],
         inputs: object = None,
         pays: Quote | None = None,
+        keeps: Keeps[Result] | None = None,
     ) -> Result:
-        """Do once, and remember. `inputs` is what the work depends on; another for the same key is an error."""
+        """Do once, and remember. `inputs` is what the work depends on; another for the same key is an error.
+
+        `keeps` says that the result is a provider's answer: a later step of any run takes it from there, for nothing.
+        """
 
     def look_up(
         self, key: str, read: Callable[[CrmReader], Result], *, returns: type[Result], inputs: object = None
@@ -117,12 +123,17 @@ class RunContext(Protocol):
         returns: type[Result],
         pays: Quote | None = None,
         propose: Callable[[Item, Result], Proposal | None] = ...,
+        keeps: Callable[[Item], Keeps[Result]] | None = None,
         concurrency: int = 8,
     ) -> list[Result]:
         """Do for each item, several at once. A result is recorded together with what it proposes.
 
-        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer.
+        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer. Items that
+        by `keeps` ask the same share one call, and its failure.
         """
+
+    def remembered(self, key: str) -> datetime | None:
+        """When the provider said what a step says, if the step took it from an earlier call; None: it asked."""
 
     def note(self, **facts: Any) -> None:
         """Add to the run's output."""

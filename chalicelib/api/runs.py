@@ -64,6 +64,9 @@ class StepOut(Out):
     error_code: str | None
     item: bool
     proposal: dict[str, Any] | None = Field(description="The item it gave birth to, or why none.")
+    remembered_at: datetime | None = Field(
+        description="When the provider said so, if it was remembered; null if it was asked for in this step."
+    )
     duration_ms: int
     recorded_at: datetime
 
@@ -76,6 +79,7 @@ class StepOut(Out):
             error_code=step.error_code,
             item=step.item,
             proposal=step.proposal,
+            remembered_at=step.remembered_at,
             duration_ms=step.duration_ms,
             recorded_at=step.recorded_at,
         )

@@ -54,6 +54,13 @@ class CompanyPage:
 
 
 @dataclass(frozen=True, slots=True)
+class CompanyAnswer:
+    """What a provider says of one company."""
+
+    company: "Company | None"  # None: it knows none there
+
+
+@dataclass(frozen=True, slots=True)
 class Company:
     """An enriched company. What the provider does not know is None."""
 

@@ -21,6 +21,7 @@ ContactId = NewType("ContactId", str)
 SignalId = NewType("SignalId", str)
 EmailId = NewType("EmailId", str)
 UsageEntryId = NewType("UsageEntryId", str)
+FactId = NewType("FactId", str)
 AuditEntryId = NewType("AuditEntryId", str)
 
 TenantScope = NewType("TenantScope", str)
@@ -39,6 +40,7 @@ PREFIXES: Final = {
     "SignalId": "sig",
     "EmailId": "eml",
     "UsageEntryId": "use",
+    "FactId": "fct",
     "AuditEntryId": "aud",
 }
 

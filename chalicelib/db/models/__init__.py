@@ -14,6 +14,7 @@ from chalicelib.db.models.base import Base
 from chalicelib.db.models.crm import Account, Contact, IntentSignal, OutreachEmail
 from chalicelib.db.models.edge import AuditEntry, IdempotencyKey, IntegrationCredential, SignInAttempt
 from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent, RelayLease
+from chalicelib.db.models.fact import ProviderFact, ProviderFactKey
 from chalicelib.db.models.money import (
     Budget,
     LimitCounter,
@@ -43,6 +44,8 @@ __all__ = [
     "LimitCounter",
     "OutboxEvent",
     "OutreachEmail",
+    "ProviderFact",
+    "ProviderFactKey",
     "RateBucket",
     "RelayLease",
     "RunDay",

@@ -51,8 +51,8 @@ _LIMITS_CHANGED = text("SELECT limits_changed(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
 _COPY_STEPS = text("""
     INSERT INTO agent_run_steps
-        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
-    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
+        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms, remembered_at)
+    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0, remembered_at
     FROM agent_run_steps
     WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
       AND NOT EXISTS (
