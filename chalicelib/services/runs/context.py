@@ -194,6 +194,7 @@ class DurableRun:
             meter=entry.meter if entry else Meter(),
             timeout=self.deadline.call_timeout(),
             call_id=entry.id if entry else "",
+            most_tokens_in=entry.quote.most_tokens_in if entry else 0,
         )
         reach(Point.BEFORE_CALL)
         try:
