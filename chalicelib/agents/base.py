@@ -118,10 +118,12 @@ class RunContext(Protocol):
         pays: Quote | None = None,
         propose: Callable[[Item, Result], Proposal | None] = ...,
         concurrency: int = 8,
+        counts: bool = True,
     ) -> list[Result]:
         """Do for each item, several at once. A result is recorded together with what it proposes.
 
-        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer.
+        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer. Without
+        `counts` it is more work on items that another map has counted.
         """
 
     def note(self, **facts: Any) -> None:

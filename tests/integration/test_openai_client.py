@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from chalicelib.agents.email_drafter import Draft
+from chalicelib.agents.prompts.email_draft import Draft
 from chalicelib.domain.errors import (
     AppError,
     CredentialRejected,

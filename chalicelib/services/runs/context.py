@@ -166,11 +166,13 @@ class DurableRun:
         pays: Quote | None = None,
         propose: Callable[[Item, Result], Proposal | None] = lambda _item, _result: None,
         concurrency: int = IN_FLIGHT,
+        counts: bool = True,
     ) -> list[Result]:
         keyed = {key(item): item for item in items}
         hashes = {name: fingerprint(item) for name, item in keyed.items()}
         todo = [name for name in keyed if self._done(name, hashes[name]) is None]
-        self._total = self.counters.processed + len(todo)
+        if counts:
+            self._total = self.counters.processed + len(todo)
         Window(
             self,
             work=lambda name, call: encode(work(call, keyed[name]), returns),
@@ -179,6 +181,7 @@ class DurableRun:
             pays=pays,
             concurrency=min(concurrency, IN_FLIGHT),
             waiting=todo[::-1],
+            counts=counts,
         ).go_through()
         return [decode(step.output, returns) for name in keyed if (step := self.recorded[name]).error is None]
 

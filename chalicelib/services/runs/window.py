@@ -7,7 +7,7 @@ nothing but trouble comes back, the run waits, and its next slice begins with th
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +39,7 @@ class Window:
     pays: Quote | None
     concurrency: int
     waiting: list[str]  # the next one last
+    counts: bool = True  # whether these are items of the run's
     in_flight: "dict[Future[Outcome], tuple[str, Reserved | None]]" = field(default_factory=dict)
     aside: list[ProviderBusy] = field(default_factory=list)
     troubles_in_a_row: int = 0
@@ -70,7 +71,7 @@ class Window:
         try:
             room = min(self.concurrency - len(self.in_flight), len(self.waiting))
             names = [self.waiting.pop() for _ in range(room)]
-            booked, refusal = self.run.book(names, self.pays, counts=True)
+            booked, refusal = self.run.book(names, self.pays, counts=self.counts)
             self.waiting.extend(reversed(names[len(booked) :]))
             for name, entry in zip(names, booked, strict=False):
                 future = pool.submit(self.run.perform, partial(self.work, name), entry)
@@ -100,7 +101,9 @@ class Window:
                 proposal = self.propose(name, outcome.output)
             except Exception as wrong:  # noqa: BLE001 - one bad item fails that item only
                 error = wrong
-        step = Step(name, self.hashes[name], outcome.output, item=True, duration_ms=outcome.duration_ms)
+        step = Step(
+            name, self.hashes[name], outcome.output, item=self.counts, duration_ms=outcome.duration_ms
+        )
         if error is None:
             self.troubles_in_a_row = 0
         else:
@@ -126,4 +129,4 @@ def _failed(step: Step, error: BaseException) -> Step:
         if isinstance(error, AppError)
         else ("This item could not be worked on: something unexpected was in it.", "unexpected")
     )
-    return Step(step.key, step.input_hash, None, message, code, item=True, duration_ms=step.duration_ms)
+    return replace(step, output=None, error=message, error_code=code, item=True)  # counted or not, it is told
