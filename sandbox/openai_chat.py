@@ -69,7 +69,8 @@ class OpenAI:
             message = f"Invalid URL ({request.method} {request.path})"
             return Answer(error_response(404, message, "invalid_request_error"))
         if kind == "quota" or key.startswith(NO_QUOTA_KEY):
-            return Answer(_no_quota())
+            _, _, named = key.partition(":")  # `no-quota-key:credit_balance_exhausted` says it with that code
+            return Answer(_no_quota(named or "insufficient_quota"))
         try:
             body = _checked(request.json)
             completion = self._complete(body, kind)
@@ -168,9 +169,10 @@ def _bad_key(key: str) -> Response:
     return error_response(401, message, "invalid_request_error", code="invalid_api_key")
 
 
-def _no_quota() -> Response:
+def _no_quota(code: str) -> Response:
     message = "You exceeded your current quota, please check your plan and billing details."
-    return error_response(429, message, "insufficient_quota", code="insufficient_quota")
+    kind = code if code == "insufficient_quota" else "requests"  # the other codes alone tell it from a full window
+    return error_response(429, message, kind, code=code)
 
 
 def _models(wanted: str) -> Response:

@@ -200,13 +200,13 @@ def test_a_run_resumes_between_the_two_drafts(world: World) -> None:
 
 
 def test_a_budget_is_not_exceeded_by_second_drafts(world: World) -> None:
-    """A draft may cost $0.0041, a second one, which is told more, $0.0049: the budget has room for the first alone."""
+    """A draft may cost $4.10, a second one, which is told more, $4.90: the budget has room for the first alone."""
     manager = world.ours.manager
-    price = ModelPrice(Decimal("0.10"), Decimal("0.10"), Decimal("0.50"))
+    price = ModelPrice(Decimal(100), Decimal(100), Decimal(500))
     rows(
         world.database,
         manager,
-        "INSERT INTO budgets (customer_id, monthly_dollars) VALUES (:c, 0.0046) RETURNING customer_id",
+        "INSERT INTO budgets (customer_id, monthly_dollars) VALUES (:c, 4.60) RETURNING customer_id",
         c=world.ours.customer_id,
     )
     config_id = a_config(world.database, manager, agent_type="email_drafter", config=SENDER)
@@ -216,7 +216,7 @@ def test_a_budget_is_not_exceeded_by_second_drafts(world: World) -> None:
     terms = {"openai": Terms(price=price, most_tokens_out=5000)}
     world.settle(Providers(ScriptedCompanies(), model, terms))
     (month,) = rows(world.database, manager, "SELECT dollars_spent, dollars_reserved FROM usage_months")
-    assert (month.dollars_spent, month.dollars_reserved) == (3 * Decimal("0.000035"), 0)
+    assert (month.dollars_spent, month.dollars_reserved) == (3 * Decimal("0.035"), 0)
     assert the_run(world, run_id).error_code == "budget_dollars"
     assert len(model.asked) == 3
     the_books_agree(world)

@@ -61,9 +61,7 @@ def test_the_limit_is_fewer_than_150_words() -> None:
     assert "too_long" in codes(lengthen.replace("Most", "Most most"))
 
 
-@pytest.mark.parametrize(
-    "glue", ["\u00a0", "\u2003", " – ", "—", "/", "\u200b ", ", "], ids=ascii
-)
+@pytest.mark.parametrize("glue", ["\u00a0", "\u2003", " – ", "—", "/", "\u200b ", ", "], ids=ascii)
 def test_words_count_however_they_are_put_together(glue: str) -> None:
     assert "too_long" in codes(glue.join(["word"] * 200) + FINE)
 
