@@ -212,7 +212,7 @@ class _Reader:
 def _priced(said: str) -> Iterator[tuple[str, ModelPrice]]:
     """Each model and its price. Raises ValueError or InvalidOperation."""
     for entry in filter(None, (entry.strip() for entry in said.split(","))):
-        model, _, figures = entry.rpartition("=")
+        model, _, figures = entry.partition("=")
         dollars = [Decimal(figure.strip()) for figure in figures.split("/")]
         if not model.strip() or not all(amount.is_finite() and 0 <= amount <= DEAREST for amount in dollars):
             raise ValueError(entry)
