@@ -19,7 +19,6 @@ from chalicelib.domain.errors import Refused
 from chalicelib.integrations.openai import prompt as wire
 from chalicelib.integrations.openai.client import OpenAIModel
 from sandbox.server import Sandbox
-from sandbox.world import World
 from tests.fakes.providers import ScriptedCompanies
 from tests.integration.test_apollo_client import Reply, ScriptedServer, a_caller
 from tests.unit.test_prompts import HOSTILE, asked, request_of
@@ -95,11 +94,13 @@ def scored(name: str = "Northwind", factor: str = "industry") -> lead_scoring.Co
 # What the sandbox writes
 
 
-def test_drafts_to_many_people_of_the_sandboxs_world_keep_every_rule(model: OpenAIModel) -> None:
+def test_drafts_to_many_people_of_the_sandboxs_world_keep_every_rule(
+    model: OpenAIModel, sandbox: Sandbox
+) -> None:
     """Seen red with a signature taken for the end of the text."""
-    world = World(seed=7)
+    world = sandbox.world
     broken = dict[str, Any]()
-    companies = [company for company in world.companies if company.signals][:40]
+    companies = [company for company in world.companies if company.signals][:120]
     for company in companies:
         person = world.people_of[company.id][0]
         context = email_draft.Context(
@@ -107,7 +108,7 @@ def test_drafts_to_many_people_of_the_sandboxs_world_keep_every_rule(model: Open
             first_name=person.first_name,
             company_name=company.name,
             industry=company.industry,
-            recent_news=[signal.title for signal in company.signals],
+            recent_news=[signal.sentence.rstrip(".") for signal in company.signals],
             **SENDER,
         )
         said = ask(a_call(model, 16_000), email_draft.DRAFT, context)

@@ -150,9 +150,7 @@ def test_a_call_within_what_is_booked_never_costs_more_than_its_worst(
     """Seen red where cached tokens that cost more than fresh ones were left out of the worst case."""
     most_in, most_out = booked[0] or 1, booked[1]
     terms = Terms(price=ModelPrice(*prices), most_tokens_out=most_out)
-    charge = Charge(
-        tokens_in=min(used[0], most_in), tokens_cached=used[1], tokens_out=min(used[2], most_out)
-    )
+    charge = Charge(tokens_in=min(used[0], most_in), tokens_cached=used[1], tokens_out=min(used[2], most_out))
     worst, cost = terms.worst(Quote("openai", "complete", most_tokens_in=most_in)), terms.cost(charge)
     assert worst is not None
     assert cost is not None
