@@ -171,7 +171,9 @@ def _bad_key(key: str) -> Response:
 
 def _no_quota(code: str) -> Response:
     message = "You exceeded your current quota, please check your plan and billing details."
-    kind = code if code == "insufficient_quota" else "requests"  # the other codes alone tell it from a full window
+    kind = (
+        code if code == "insufficient_quota" else "requests"
+    )  # the other codes alone tell it from a full window
     return error_response(429, message, kind, code=code)
 
 

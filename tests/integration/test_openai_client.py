@@ -474,13 +474,13 @@ def test_reasoning_has_room_beside_the_answer(sandbox: Sandbox) -> None:
     """The model reasons before it writes, against the same limit. Seen red with a headroom of 0."""
     with closing(a_model(sandbox.openai_url, max_tokens=60)) as model:
         caller = a_caller()
-        assert model.answer(caller, instructions="", facts=FACTS, form=Word)
+        assert model.answer(caller, instructions="", facts=FACTS, form=Word).word
     [charge] = caller.meter.charges
     assert charge.tokens_reasoning >= 60  # alone more than what the answer was given
 
 
 def test_a_model_that_does_not_reason_takes_a_temperature_and_the_old_limit(sandbox: Sandbox) -> None:
-    options = {"model": "gpt-4.1-mini", "temperature": 0.2, "token_parameter": "max_tokens"}
+    options: dict[str, Any] = {"model": "gpt-4.1-mini", "temperature": 0.2, "token_parameter": "max_tokens"}
     with closing(a_model(sandbox.openai_url, **options)) as model:
         assert model.answer(a_caller(), instructions="", facts=FACTS, form=Draft).subject
 
@@ -516,7 +516,7 @@ def test_no_more_is_sent_than_is_booked(sandbox: Sandbox, model: OpenAIModel) ->
         assert (told.value.code, caller.meter.total()) == ("too_long", None)
     assert sandbox.ledger.entries() == ()
     caller = replace(a_caller(), most_tokens_in=2_000)
-    assert model.answer(caller, instructions="", facts={"text": "word " * 100}, form=Word)
+    assert model.answer(caller, instructions="", facts={"text": "word " * 100}, form=Word).word
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_its_rate_limit_is_heard(model: OpenAIModel) -> None:
 def test_either_name_of_the_token_limit_is_taken(llmock: Llmock, parameter: str) -> None:
     options: dict[str, Any] = {"token_parameter": parameter, "temperature": 0.3, "max_tokens": 500}
     with closing(OpenAIModel("any-key", llmock.model_url, model="gpt-4o-mini", **options)) as model:
-        assert model.answer(a_caller(), instructions="Do.", facts=FACTS, form=Draft)
+        assert model.answer(a_caller(), instructions="Do.", facts=FACTS, form=Draft).subject
 
 
 def test_a_sample_answer_does_not_pass_the_rules(model: OpenAIModel) -> None:
