@@ -98,7 +98,7 @@ class Context:
     def _platform(self) -> "Providers":
         from chalicelib.integrations.apollo.client import ApolloCompanies
         from chalicelib.integrations.openai.client import REASONING_HEADROOM, OpenAIModel
-        from chalicelib.integrations.openai.prices import PRICES
+        from chalicelib.integrations.openai.prices import price_of
         from chalicelib.services.runs.context import Providers
 
         given = self.settings
@@ -119,7 +119,9 @@ class Context:
             terms={
                 "apollo": Terms(calls_per_minute=given.apollo_rate_limit_per_minute),
                 "openai": Terms(
-                    price=PRICES.get(given.openai_default_model),
+                    price=price_of(
+                        given.openai_default_model, given.openai_base_url, listed=given.openai_prices
+                    ),
                     most_tokens_out=given.openai_max_tokens + REASONING_HEADROOM,
                 ),
             },

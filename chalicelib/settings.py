@@ -1,10 +1,15 @@
 """Every setting, read once from the environment. Units are in the names; `.env.example` lists them all."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from functools import cache
+from types import MappingProxyType
 from typing import Final
+
+from chalicelib.domain.money import ModelPrice, PriceList
 
 LAST_PORT: Final = 65535
 
@@ -60,6 +65,7 @@ class Settings:
     openai_max_tokens: int
     openai_temperature: float | None
     openai_token_parameter: str
+    openai_prices: PriceList | None  # at `openai_base_url`, beside or instead of those that are known
     apollo_api_key: str | None = field(repr=False)
     apollo_base_url: str
     apollo_rate_limit_per_minute: int
@@ -105,11 +111,12 @@ class Settings:
             refresh_cookie_secure=read.flag("REFRESH_COOKIE_SECURE", default=True),
             edge_secret=read.optional("EDGE_SECRET"),
             openai_api_key=read.optional("OPENAI_API_KEY"),
-            openai_base_url=read.text("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            openai_base_url=read.text("OPENAI_BASE_URL", OPENAI_URL),
             openai_default_model=read.text("OPENAI_DEFAULT_MODEL", "gpt-6-luna"),
             openai_max_tokens=read.number("OPENAI_MAX_TOKENS", 1000),
             openai_temperature=read.fraction("OPENAI_TEMPERATURE"),
             openai_token_parameter=read.text("OPENAI_TOKEN_PARAMETER", "max_completion_tokens"),
+            openai_prices=read.prices("OPENAI_PRICES", of="OPENAI_BASE_URL"),
             apollo_api_key=read.optional("APOLLO_API_KEY"),
             apollo_base_url=read.text("APOLLO_BASE_URL", "https://api.apollo.io/api/v1"),
             apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100, least=1),
@@ -130,6 +137,11 @@ class Settings:
             log_level=read.text("LOG_LEVEL", "INFO"),
             xray_daemon=read.address("AWS_XRAY_DAEMON_ADDRESS"),
         )
+
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+DEAREST: Final = Decimal(100_000)
+"""Dollars a million tokens; more is taken for a slip."""
 
 
 class MissingSetting(RuntimeError):
@@ -188,11 +200,45 @@ class _Reader:
         except ValueError:
             raise MissingSetting(f"{name} must be a number, not {value!r}.") from None
 
+    def prices(self, name: str, *, of: str) -> PriceList | None:
+        """Models' prices at an address: `model=in/out` or `model=in/cached/out`, with commas between; and their day."""
+        said, day = self.optional(name), self.optional(f"{name}_AS_OF")
+        if said is None:
+            return None
+        if day is None:
+            raise MissingSetting(f"{name}_AS_OF is not set. It says of which day the prices in {name} are.")
+        try:
+            as_of = date.fromisoformat(day)
+        except ValueError:
+            raise MissingSetting(f"{name}_AS_OF must be a date such as 2026-11-01, not {day!r}.") from None
+        try:
+            prices = dict(_priced(said))
+        except (ValueError, InvalidOperation):
+            raise MissingSetting(
+                f"{name} must be model=in/out or model=in/cached/out, in US dollars a million tokens, with commas"
+                f" between models; not {said!r}."
+            ) from None
+        return PriceList(self.text(of, OPENAI_URL), as_of, MappingProxyType(prices))
+
     def flag(self, name: str, *, default: bool) -> bool:
         value = (self.optional(name) or str(default)).lower()
         if value not in {"true", "false", "1", "0"}:
             raise MissingSetting(f"{name} must be true or false, not {value!r}.")
         return value in {"true", "1"}
+
+
+def _priced(said: str) -> Iterator[tuple[str, ModelPrice]]:
+    """Each model and its price. Raises ValueError or InvalidOperation."""
+    for entry in filter(None, (entry.strip() for entry in said.split(","))):
+        model, _, figures = entry.partition("=")
+        dollars = [Decimal(figure.strip()) for figure in figures.split("/")]
+        if not model.strip() or not all(amount.is_finite() and 0 <= amount <= DEAREST for amount in dollars):
+            raise ValueError(entry)
+        tokens_in, *cached, tokens_out = dollars  # one figure is too few
+        tokens_cached = cached.pop() if cached else tokens_in
+        if cached:
+            raise ValueError(entry)
+        yield model.strip(), ModelPrice(tokens_in, tokens_cached, tokens_out)
 
 
 def lambda_trace_header() -> str | None:

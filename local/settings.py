@@ -9,6 +9,8 @@ from local.databases import Addresses
 BUS = "bevyly"
 APOLLO_KEY = "sandbox-apollo-key"
 OPENAI_KEY = "sandbox-openai-key"
+SANDBOX_PRICES = "gpt-6-luna=0.10/0.50"
+"""As if it were OpenAI: a cap in dollars refuses a model whose price nobody said."""
 
 _FOREIGN = (
     "AWS_PROFILE",
@@ -60,7 +62,12 @@ def for_the_app(
     real = RealProviders.of(environ)
     providers = dict[str, str]()
     if sandbox is not None and not real.openai:
-        providers |= {"OPENAI_API_KEY": OPENAI_KEY, "OPENAI_BASE_URL": f"{sandbox}/v1"}
+        providers |= {
+            "OPENAI_API_KEY": OPENAI_KEY,
+            "OPENAI_BASE_URL": f"{sandbox}/v1",
+            "OPENAI_PRICES": environ.get("OPENAI_PRICES", "").strip() or SANDBOX_PRICES,
+            "OPENAI_PRICES_AS_OF": environ.get("OPENAI_PRICES_AS_OF", "").strip() or "2026-11-01",
+        }
     if sandbox is not None and not real.apollo:
         providers |= {"APOLLO_API_KEY": APOLLO_KEY, "APOLLO_BASE_URL": f"{sandbox}/api/v1"}
     return {

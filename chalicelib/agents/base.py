@@ -125,11 +125,13 @@ class RunContext(Protocol):
         propose: Callable[[Item, Result], Proposal | None] = ...,
         keeps: Callable[[Item], Keeps[Result]] | None = None,
         concurrency: int = 8,
+        counts: bool = True,
     ) -> list[Result]:
         """Do for each item, several at once. A result is recorded together with what it proposes.
 
         An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer. Items that
-        by `keeps` ask the same share one call, and its failure.
+        by `keeps` ask the same share one call, and its failure. Without `counts` it is more work on items that another
+        map has counted.
         """
 
     def remembered(self, key: str) -> datetime | None:

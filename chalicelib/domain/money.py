@@ -1,8 +1,8 @@
 """What calls cost, before and after they are made, and the gates that they pass before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from threading import Lock
@@ -69,6 +69,20 @@ class ModelPrice:
         )
         return (millionths / MILLION).quantize(MILLIONTH, rounding=ROUND_UP)
 
+    def at_most(self, *, tokens_in: int, tokens_out: int) -> Decimal:
+        """Dollars that so many tokens cost at most, however many of them were cached."""
+        cached = tokens_in if self.tokens_cached > self.tokens_in else 0
+        return self.of(tokens_in=tokens_in, tokens_cached=cached, tokens_out=tokens_out)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What models cost at one address, on one day."""
+
+    base_url: str
+    as_of: date
+    prices: Mapping[str, ModelPrice]  # by model
+
 
 def dollars_of(amount: float | None) -> Decimal | None:
     """An amount of JSON's in whole cents."""
@@ -96,7 +110,7 @@ class Terms:
             return Decimal(0)
         if self.price is None:
             return None
-        return self.price.of(tokens_in=quote.most_tokens_in, tokens_out=self.most_tokens_out)
+        return self.price.at_most(tokens_in=quote.most_tokens_in, tokens_out=self.most_tokens_out)
 
     def cost(self, charge: "Charge") -> Decimal | None:
         """Dollars that one call did cost; None when the model's price is not known."""

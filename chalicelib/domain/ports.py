@@ -21,6 +21,7 @@ class Caller:
     meter: Meter
     timeout: timedelta
     call_id: str  # the ledger entry's id, so that the provider's books can be compared with ours
+    most_tokens_in: int | None = None  # what is booked for a model's call, never more; None: nobody booked it
 
 
 class CompanySource(Protocol):
@@ -47,7 +48,8 @@ class LanguageModel(Protocol):
         """The model's answer, valid by `form`. `facts` are data, fenced off from the instructions.
 
         Raises:
-            Refused: it declined, was cut off, or did not keep to the form. Its usage is booked all the same.
+            Refused: it declined, was cut off, or did not keep to the form; its usage is booked all the same. Or it
+                was never asked, since the facts are longer than what is booked: `too_long`.
         """
 
 

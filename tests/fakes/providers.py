@@ -55,7 +55,7 @@ class ScriptedModel:
     answer_with: Mapping[str, Any] = field(
         default_factory=lambda: {
             "subject": "A question",
-            "body": "Hello Ada, shall we talk?",
+            "body": "Hello Ada, your company grows.\n\nThat is work. We take it off you. Shall we talk?",
             "factsUsed": ["companyName"],
         }
     )

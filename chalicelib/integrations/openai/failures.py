@@ -136,6 +136,15 @@ def invalid_answer(model: str) -> Refused:
     )
 
 
+def longer_than_booked(model: str) -> Refused:
+    """Nothing was sent: it could cost more than is booked for it."""
+    return Refused(
+        f"The facts are too long to be sent to the model {model}. Shorten them, or give it fewer.",
+        code="too_long",
+        details=_OPENAIS,
+    )
+
+
 def _out_of_quota() -> OutOfCredit:
     return OutOfCredit(
         "The OpenAI account is out of quota. Add credit or raise its limit at OpenAI, then run again.",

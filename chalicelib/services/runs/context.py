@@ -194,11 +194,13 @@ class DurableRun:
         propose: Callable[[Item, Result], Proposal | None] = lambda _item, _result: None,
         keeps: Callable[[Item], Keeps[Result]] | None = None,
         concurrency: int = IN_FLIGHT,
+        counts: bool = True,
     ) -> list[Result]:
         keyed = {key(item): item for item in items}
         hashes = {name: fingerprint(item) for name, item in keyed.items()}
         todo = [name for name in keyed if self._done(name, hashes[name]) is None]
-        self._total = self.counters.processed + len(todo)
+        if counts:
+            self._total = self.counters.processed + len(todo)
         asked = Asked.of({name: keeps(item) for name, item in keyed.items()} if keeps else {})
         Window(
             self,
@@ -210,6 +212,7 @@ class DurableRun:
             pays=pays,
             concurrency=min(concurrency, IN_FLIGHT),
             waiting=todo[::-1],
+            counts=counts,
         ).go_through()
         return [decode(step.output, returns) for name in keyed if (step := self.recorded[name]).error is None]
 
@@ -273,6 +276,7 @@ class DurableRun:
             meter=entry.meter if entry else Meter(),
             timeout=self.deadline.call_timeout(),
             call_id=entry.id if entry else "",
+            most_tokens_in=entry.quote.most_tokens_in if entry else 0,
         )
         reach(Point.BEFORE_CALL)
         try:

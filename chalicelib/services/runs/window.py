@@ -45,6 +45,7 @@ class Window:
     pays: Quote | None
     concurrency: int
     waiting: list[str]  # the next one last
+    counts: bool = True  # whether these are items of the run's
     in_flight: "dict[Future[Outcome], tuple[str, Reserved | None]]" = field(default_factory=dict)
     aside: list[ProviderBusy] = field(default_factory=list)
     troubles_in_a_row: int = 0
@@ -81,7 +82,7 @@ class Window:
         try:
             names = self._next_to_call()
             asked = [keeps for name in names if (keeps := self.asked.keeps.get(name)) is not None]
-            booked, refusal = self.run.book(names, self.pays, counts=True, asked=asked)
+            booked, refusal = self.run.book(names, self.pays, counts=self.counts, asked=asked)
             self.waiting.extend(reversed(names[len(booked) :]))
             for name, entry in zip(names, booked, strict=False):
                 if self._recall(name):  # somebody else's answer, of this moment
@@ -122,7 +123,9 @@ class Window:
             return error
         if error is None:
             error = self._keep(name, outcome.output)
-        step = Step(name, self.hashes[name], outcome.output, item=True, duration_ms=outcome.duration_ms)
+        step = Step(
+            name, self.hashes[name], outcome.output, item=self.counts, duration_ms=outcome.duration_ms
+        )
         if error is None:
             self.troubles_in_a_row = 0
             self._record(step)
@@ -167,7 +170,7 @@ class Window:
         fact = None if keeps is None else self.run.recall_fact(keeps, self.returns)
         if fact is None:
             return False
-        self._record(Step(name, self.hashes[name], fact.value, item=True, fact=fact))
+        self._record(Step(name, self.hashes[name], fact.value, item=self.counts, fact=fact))
         return True
 
     def _leave_to_the_first(self) -> None:
@@ -214,4 +217,4 @@ def _failed(step: Step, error: BaseException) -> Step:
         if isinstance(error, AppError)
         else ("This item could not be worked on: something unexpected was in it.", "unexpected")
     )
-    return Step(step.key, step.input_hash, None, message, code, item=True, duration_ms=step.duration_ms)
+    return replace(step, output=None, error=message, error_code=code, item=True)  # counted or not, it is told
