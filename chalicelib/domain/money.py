@@ -25,6 +25,20 @@ class Payer(StrEnum):
     PLATFORM = "platform"
 
 
+class BudgetUnit(StrEnum):
+    """What a budget is counted in."""
+
+    CREDITS = "credits"
+    DOLLARS = "dollars"
+
+
+class AlertReason(StrEnum):
+    """How a threshold of a budget was reached."""
+
+    SPENT = "spent"
+    RUN_ENDED = "run_ended"  # the next call might have exceeded the cap, so a run ended; all of it is reached
+
+
 class Gate(StrEnum):
     """What may refuse a call before it is made, in the order in which they are asked."""
 

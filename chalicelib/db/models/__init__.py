@@ -16,6 +16,7 @@ from chalicelib.db.models.edge import AuditEntry, IdempotencyKey, IntegrationCre
 from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent, RelayLease
 from chalicelib.db.models.money import (
     Budget,
+    BudgetAlert,
     LimitCounter,
     RateBucket,
     UsageDay,
@@ -33,6 +34,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "BudgetAlert",
     "Contact",
     "Customer",
     "EventDelivery",
