@@ -25,6 +25,17 @@ class Payer(StrEnum):
     PLATFORM = "platform"
 
 
+class Grouping(StrEnum):
+    """By what spending may be told."""
+
+    DAY = "day"
+    AGENT = "agent"
+    AGENT_TYPE = "agentType"
+    PROVIDER = "provider"
+    MODEL = "model"
+    PAYER = "payer"
+
+
 class BudgetUnit(StrEnum):
     """What a budget is counted in."""
 
