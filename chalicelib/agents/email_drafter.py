@@ -14,6 +14,7 @@ from chalicelib.agents.base import (
     Call,
     Category,
     CrmReader,
+    Expected,
     Proposal,
     RunContext,
     TriggerEvent,
@@ -25,6 +26,8 @@ from chalicelib.domain.ids import AccountId, ContactId
 from chalicelib.domain.money import Quote
 
 DRAFT = Quote(provider="openai", operation="complete", most_tokens_in=16_000)
+MOST_DRAFTS: Final = 2
+"""Of one e-mail, at most: what breaks a rule may be drafted once more."""
 MOST_WORDS: Final = 150
 MOST_CONTACTS: Final = 10_000
 AT_ONCE: Final = 100
@@ -114,6 +117,21 @@ def run(run: RunContext, inputs: Input, config: Config) -> None:
             propose=lambda contact, draft: _proposal(contact, draft, facts_for(contact, config)),
         )
     run.note(unknownContacts=unknown)
+
+
+def expects(config: Config, inputs: Input) -> list[Expected]:  # noqa: ARG001 - every agent's takes both
+    """A draft a contact. The instructions and the facts are about 500 tokens, an e-mail 200, its reasoning as many."""
+    contacts = len(set(inputs.contact_ids))
+    return [
+        Expected(
+            DRAFT,
+            likely=contacts,
+            at_most=MOST_DRAFTS * contacts,
+            items=True,
+            tokens_in=500,
+            tokens_out=400,
+        )
+    ]
 
 
 def _contacts(wanted: list[str], crm: CrmReader) -> list[ContactFacts]:
@@ -212,4 +230,5 @@ AGENT = Agent(
     run=run,
     reacts_to=frozenset({"crm.contact.created"}),
     input_of=_input_of,
+    expects=expects,
 )

@@ -114,6 +114,8 @@ class Terms:
     calls_per_minute: int | None = None  # for each group of endpoints, until the provider says otherwise
     price: ModelPrice | None = None  # of the model; None: nobody knows it
     most_tokens_out: int = 0
+    model: str | None = None  # the one that is asked
+    configured: bool = True  # False: there is no key, so every call is refused
 
     def worst(self, quote: Quote) -> Decimal | None:
         """Dollars that one call may cost at most; None when the model's price is not known."""
