@@ -377,6 +377,7 @@ def test_everybody_who_sees_agents_may_ask_and_nothing_changes(api: Api) -> None
     )
     count = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)  # noqa: S608
     before = rows(api.world.database, api.ours.manager, count)
+    told: Any = None
     for role in Role:
         said = api.send(
             "POST", f"/v1/agents/{config}/estimate", api.ours.people[role], body={"input": {"limit": 4}}
