@@ -66,7 +66,7 @@ def spend(world: World, lease: queries.Lease, *, credit: int = 0, dollars: str =
 def change(world: World, *, credit: int | None = None, dollars: Decimal | None = None) -> None:
     with world.database.enter(world.ours.manager) as work:
         version = work.session.execute(text("SELECT max(version) FROM budgets")).scalar_one() or 0
-        budgets.change(work, version=version, monthly_credits=credits, monthly_dollars=dollars)
+        budgets.change(work, version=version, monthly_credits=credit, monthly_dollars=dollars)
 
 
 def test_each_threshold_is_told_once_when_it_is_reached(world: World, clock: Hands) -> None:
