@@ -147,10 +147,15 @@ def test_a_list_filtered_by_another_tenants_id_is_empty_as_by_one_that_nobody_ha
     )
     config_id = row_of(api, "RunId", run_id)["agent_config_id"]
     for sql in (
-        "INSERT INTO usage_entries (id, customer_id, run_id, agent_config_id, step_key, lease_token, provider, operation)"
-        " VALUES (new_id('use'), :customer, :run, :config, 'a', 'a token', 'apollo', 'a call') RETURNING id",
-        "UPDATE usage_entries SET status = 'settled' WHERE run_id = :run AND agent_config_id = :config"
-        " AND customer_id = :customer RETURNING id",
+        (
+            "INSERT INTO usage_entries (id, customer_id, run_id, agent_config_id, step_key, lease_token, provider,"
+            " operation) VALUES (new_id('use'), :customer, :run, :config, 'a', 'a token', 'apollo', 'a call')"
+            " RETURNING id"
+        ),
+        (
+            "UPDATE usage_entries SET status = 'settled' WHERE run_id = :run AND agent_config_id = :config"
+            " AND customer_id = :customer RETURNING id"
+        ),
     ):
         rows(
             api.world.database,
