@@ -70,7 +70,7 @@ def change(world: World, *, credit: int | None = None, dollars: Decimal | None =
 
 
 def test_each_threshold_is_told_once_when_it_is_reached(world: World, clock: Hands) -> None:
-    """Seen red with the record left out: every later call told them again."""
+    """Seen red with the record not asked for: every later call told them again."""
     change(world, credit=10)
     lease = running(world)
     seen = []
@@ -94,7 +94,7 @@ def test_one_call_may_reach_both_and_a_unit_says_nothing_of_the_other(world: Wor
 
 
 def test_they_are_published_in_order_to_every_sink(world: World, clock: Hands) -> None:
-    """Seen red with events that have no deliveries."""
+    """Seen red with events for no sink."""
     change(world, credit=10)
     spend(world, running(world), credit=10)
 
@@ -261,7 +261,7 @@ def many(world: World) -> Iterator[Database]:
 def test_fifty_who_reach_it_at_once_tell_it_once(world: World, clock: Hands, many: Database) -> None:
     """While somebody changes the caps to and fro. Each event is there once, in one sequence without gaps.
 
-    Seen red with a look for the record in the place of its key.
+    Seen red with the record not asked for.
     """
     change(world, credit=100, dollars=Decimal(10))
     leases = [running(world) for _ in range(WORKERS)]

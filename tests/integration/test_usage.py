@@ -374,7 +374,7 @@ def long_books(api: Api, postgres: Postgres) -> Tenant:
 
 
 def test_a_year_is_told_from_its_days_and_not_from_its_calls(api: Api, long_books: Tenant) -> None:
-    """Two rows a day, and a few pages of 8 KB. Seen red with the sum taken over the entries."""
+    """Two rows a day, and a few pages of 8 KB. Seen red without the ledger's index, for what is open."""
 
     def ask(work: Work) -> None:
         told = report(work, since=date(2026, 3, 1), until=date(2027, 2, 28), group_by=[Grouping.PROVIDER])
