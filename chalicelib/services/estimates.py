@@ -143,7 +143,7 @@ def _past(work: Work, agent: Agent, saved: AgentConfig) -> Past:
     ):
         past = Past(basis)
         ids = []
-        found = queries.runs_like(work.session, scope, column, value, version=agent.version)  # type: ignore[arg-type]
+        found = queries.runs_like(work.session, scope, column, value, version=agent.version)
         for run in found:
             try:
                 expected = agent.expects(

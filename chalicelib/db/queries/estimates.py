@@ -1,7 +1,7 @@
 """Every statement that an estimate asks: what like runs did and cost, and what may still be spent and done."""
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
@@ -55,7 +55,7 @@ _LEFT = text("""
 def runs_like(
     session: Session,
     scope: TenantScope,
-    column: Literal["agent_config_id", "agent_type"],
+    column: str,  # agent_config_id or agent_type
     value: str,
     *,
     version: str,
