@@ -9,7 +9,6 @@ from chalicelib.db.driver import create
 from chalicelib.db.work import Database
 from chalicelib.domain.errors import CredentialRejected
 from chalicelib.domain.ids import CustomerId
-from chalicelib.domain.money import Terms
 from chalicelib.domain.ports import EventSink, Issuer, Signals
 from chalicelib.observability import set_up_logging
 from chalicelib.settings import Settings, settings
@@ -97,9 +96,9 @@ class Context:
     @cached_property
     def _platform(self) -> "Providers":
         from chalicelib.integrations.apollo.client import ApolloCompanies
-        from chalicelib.integrations.openai.client import REASONING_HEADROOM, OpenAIModel
-        from chalicelib.integrations.openai.prices import price_of
+        from chalicelib.integrations.openai.client import OpenAIModel
         from chalicelib.services.runs.context import Providers
+        from chalicelib.services.terms import platform_terms
 
         given = self.settings
         return Providers(
@@ -116,15 +115,7 @@ class Context:
             )
             if given.openai_api_key
             else NotConfigured("OpenAI"),
-            terms={
-                "apollo": Terms(calls_per_minute=given.apollo_rate_limit_per_minute),
-                "openai": Terms(
-                    price=price_of(
-                        given.openai_default_model, given.openai_base_url, listed=given.openai_prices
-                    ),
-                    most_tokens_out=given.openai_max_tokens + REASONING_HEADROOM,
-                ),
-            },
+            terms=platform_terms(given),
         )
 
 

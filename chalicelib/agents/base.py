@@ -142,6 +142,18 @@ class RunContext(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """Calls of one kind that a run with some config and input will make, before anything is known of how it goes."""
+
+    quote: Quote
+    likely: int
+    at_most: int  # unless a call has to be repeated because it failed
+    items: bool = False  # one for each item, as the agent's limits count them
+    tokens_in: int = 0  # of a model: what one call likely takes,
+    tokens_out: int = 0  # and answers, its reasoning included
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """One kind of agent. `registry` lists them all."""
 
@@ -158,3 +170,5 @@ class Agent:
     cleanup: Callable[[], None] = field(default=lambda: None)
     reacts_to: frozenset[str] = frozenset()  # event types that may start it
     input_of: Callable[[Sequence[TriggerEvent]], dict[str, Any]] = field(default=lambda _events: {})
+    expects: Callable[[Any, Any], Sequence[Expected]] = field(default=lambda _config, _inputs: ())
+    """What a run will call, by its config and input; for an agent that pays for nothing, nothing."""

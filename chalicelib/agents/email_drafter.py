@@ -13,6 +13,7 @@ from chalicelib.agents.base import (
     Call,
     Category,
     CrmReader,
+    Expected,
     Proposal,
     RunContext,
     TriggerEvent,
@@ -35,6 +36,8 @@ from chalicelib.domain.crm import ContactFacts
 from chalicelib.domain.errors import CredentialRejected, OutOfCredit, ProviderBusy, ProviderFailed, Refused
 from chalicelib.domain.ids import AccountId, ContactId
 
+MOST_DRAFTS: Final = 2
+"""Of one e-mail: what breaks a rule is written once more."""
 MOST_CONTACTS: Final = 10_000
 AT_ONCE: Final = 100
 """Contacts read from the CRM in one step."""
@@ -131,6 +134,24 @@ def _write_to(run: RunContext, contacts: Sequence[ContactFacts], config: Config)
         propose=lambda broken, second: _proposal(broken.contact, second, config),
         counts=False,  # the contact is counted already
     )
+
+
+def expects(config: Config, inputs: Input) -> list[Expected]:  # noqa: ARG001 - every agent's takes both
+    """A draft a contact, at most two, each at the second one's worst: that one is told the first.
+
+    The instructions and the facts are about 500 tokens, an e-mail 200, its reasoning as many.
+    """
+    contacts = len(set(inputs.contact_ids))
+    return [
+        Expected(
+            REDRAFT.pays,
+            likely=contacts,
+            at_most=MOST_DRAFTS * contacts,
+            items=True,
+            tokens_in=500,
+            tokens_out=400,
+        )
+    ]
 
 
 def _contacts(wanted: list[str], crm: CrmReader) -> list[ContactFacts]:
@@ -239,4 +260,5 @@ AGENT = Agent(
     run=run,
     reacts_to=frozenset({"crm.contact.created"}),
     input_of=_input_of,
+    expects=expects,
 )

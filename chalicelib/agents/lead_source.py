@@ -6,7 +6,16 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from chalicelib.agents.base import Agent, AgentModel, Call, Category, CrmReader, Proposal, RunContext
+from chalicelib.agents.base import (
+    Agent,
+    AgentModel,
+    Call,
+    Category,
+    CrmReader,
+    Expected,
+    Proposal,
+    RunContext,
+)
 from chalicelib.domain.approvals import Priority
 from chalicelib.domain.companies import (
     Between,
@@ -113,6 +122,15 @@ def run(run: RunContext, inputs: Input, config: Config) -> None:
     )
     keys = [*dict.fromkeys(found.values()), *map(_enrich_key, found)]
     run.note(found=len(found), wanted=wanted, remembered=sum(run.remembered(key) is not None for key in keys))
+
+
+def expects(config: Config, inputs: Input) -> list[Expected]:
+    """Full pages of companies that are all new at best; every page that may be searched at worst."""
+    wanted = min(inputs.limit or config.batch_size, config.max_pages * PAGE)
+    return [
+        Expected(SEARCH, likely=-(-wanted // PAGE), at_most=config.max_pages),
+        Expected(ENRICH, likely=wanted, at_most=wanted, items=True),
+    ]
 
 
 def _search(profile: IdealCustomer, number: int, call: Call) -> CompanyPage:
@@ -283,4 +301,5 @@ AGENT = Agent(
     config=Config,
     input=Input,
     run=run,
+    expects=expects,
 )

@@ -24,6 +24,7 @@ class EventType(StrEnum):
     CONTACT_CREATED = "crm.contact.created"
     CONTACT_UPDATED = "crm.contact.updated"
     EMAIL_READY = "outreach.email.ready"
+    BUDGET_THRESHOLD_REACHED = "budget.threshold.reached"  # emitted by the database, see 0010_usage.sql
 
 
 LARGEST: Final = 64 * 1024

@@ -25,6 +25,31 @@ class Payer(StrEnum):
     PLATFORM = "platform"
 
 
+class Grouping(StrEnum):
+    """By what spending may be told."""
+
+    DAY = "day"
+    AGENT = "agent"
+    AGENT_TYPE = "agentType"
+    PROVIDER = "provider"
+    MODEL = "model"
+    PAYER = "payer"
+
+
+class BudgetUnit(StrEnum):
+    """What a budget is counted in."""
+
+    CREDITS = "credits"
+    DOLLARS = "dollars"
+
+
+class AlertReason(StrEnum):
+    """How a threshold of a budget was reached."""
+
+    SPENT = "spent"
+    RUN_ENDED = "run_ended"  # the next call might have exceeded the cap, so a run ended; all of it is reached
+
+
 class Gate(StrEnum):
     """What may refuse a call before it is made, in the order in which they are asked."""
 
@@ -103,6 +128,8 @@ class Terms:
     calls_per_minute: int | None = None  # for each group of endpoints, until the provider says otherwise
     price: ModelPrice | None = None  # of the model; None: nobody knows it
     most_tokens_out: int = 0
+    model: str | None = None  # the one that is asked
+    configured: bool = True  # False: there is no key, so every call is refused
 
     def worst(self, quote: Quote) -> Decimal | None:
         """Dollars that one call may cost at most; None when the model's price is not known."""

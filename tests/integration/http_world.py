@@ -246,6 +246,7 @@ BODIES: Final[Mapping[str, Any]] = {
     },
     "PATCH /v1/agents/{config_id}": {"version": 1, "name": "Another name", "ownerId": new_id("UserId")},
     "DELETE /v1/agents/{config_id}": {"version": 1},
+    "POST /v1/agents/{config_id}/estimate": {"input": {"limit": 3}},
     "PUT /v1/budgets": {"version": 0, "monthlyCredits": 500, "monthlyDollars": 20.5},
     "POST /v1/approvals/{item_id}/approve": _APPROVAL,
     "POST /v1/approvals/{item_id}/reject": {"version": 1, "reason": "no fit", "reasonCode": "wrong_profile"},

@@ -17,6 +17,7 @@ from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent
 from chalicelib.db.models.fact import ProviderFact, ProviderFactKey
 from chalicelib.db.models.money import (
     Budget,
+    BudgetAlert,
     LimitCounter,
     RateBucket,
     UsageDay,
@@ -34,6 +35,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "BudgetAlert",
     "Contact",
     "Customer",
     "EventDelivery",

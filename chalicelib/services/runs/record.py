@@ -133,10 +133,11 @@ class Reserved:
         else:
             status = EntryStatus.SETTLED
         dollars = self.terms.cost(charge)
+        asked = self.terms.model if status is EntryStatus.UNKNOWN else None
         return {
             "id": self.id,
             "status": status.value,
-            "model": _short(charge.model, 100),
+            "model": _short(charge.model or asked, 100),
             "credits": charge.credits,
             "dollars": None if dollars is None else str(dollars),
             "tokensIn": charge.tokens_in,
