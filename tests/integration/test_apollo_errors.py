@@ -107,15 +107,16 @@ def test_no_credit(sandbox: Sandbox, name: str) -> None:
 @each_call
 def test_a_minute_that_is_full(sandbox: Sandbox, name: str) -> None:
     """Five calls a minute; twelve do not fit into two of them."""
+    callers = [a_caller() for _ in range(12)]
     with closing(with_key(sandbox, f"limited-key-{name}")) as apollo, pytest.raises(ProviderBusy) as told:
-        for _ in range(12):
-            caller = a_caller()
+        for caller in callers:
             CALLS[name][0](apollo, caller)
     error = told.value
     assert error.code == "rate_limited"
     assert error.retry_after is not None
     assert timedelta() < error.retry_after <= timedelta(minutes=1)
-    assert credits_of(caller) is None
+    assert credits_of(callers[-1]) is None
+    assert None not in [credits_of(caller) for caller in callers[:5]]
 
 
 @each_call

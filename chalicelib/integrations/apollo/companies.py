@@ -124,14 +124,15 @@ def company_page(answer: Mapping[str, Any], *, page: int, per_page: int) -> Comp
 
 def _stubs(found: object, *, id_name: str) -> Iterator[CompanyStub]:
     for row in rows(found):
-        company_id, company_name = line(row.get(id_name), 100), line(row.get("name"), 255)
+        said = row.get
+        company_id, company_name = line(said(id_name), 100), line(said("name"), 255)
         if company_id and company_name:
             yield CompanyStub(
-                id=company_id,
-                name=company_name,
-                domain=domain_of(row.get("primary_domain")) or domain_of(row.get("domain")),
-                linkedin_url=link(row.get("linkedin_url")),
-                website_url=link(row.get("website_url")),
+                company_id,
+                company_name,
+                domain_of(said("primary_domain")) or domain_of(said("domain")),
+                link(said("linkedin_url")),
+                link(said("website_url")),
             )
 
 

@@ -19,17 +19,17 @@ _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2
 _EMAIL: Final = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(.+)")
 _PHONE: Final = re.compile(r"\+?[0-9]{6,15}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LINK: Final = re.compile(r"https?://[^\s<>\"']{1,490}")
+_LINK: Final = re.compile(r"https?://[^ <>\"']{1,490}")  # of what is printable, no other space is
 
 
 def line(value: object, most: int) -> str | None:
     """One line of printable text, cut to a length; whole numbers, which some ids are, as their digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"{value:d}" if abs(value) < 10**18 else None
-    if not isinstance(value, str) or is_placeholder(value):
+    if not isinstance(value, str) or ("_" in value and is_placeholder(value)):
         return None
-    if value.isascii() and value.isprintable():  # nearly always, and quicker
-        return " ".join(value.split())[:most].strip() or None
+    if value.isascii() and value.isprintable() and "  " not in value:  # nearly always, and quicker
+        return value.strip()[:most].rstrip() or None
     printable = _CONTROL.sub(" ", _storable(value))
     return " ".join(printable.split())[:most].strip() or None
 
@@ -49,7 +49,7 @@ def text(value: object, most: int) -> str | None:
 
 
 def is_placeholder(value: str) -> bool:
-    return "_" in value and _PLACEHOLDER in value.lower()
+    return _PLACEHOLDER in value.lower()
 
 
 def _storable(value: str) -> str:
@@ -58,9 +58,9 @@ def _storable(value: str) -> str:
 
 
 def link(value: object) -> str | None:
-    if not isinstance(value, str) or not _LINK.fullmatch(value) or not value.isprintable():
+    if not isinstance(value, str) or not value.isprintable() or not _LINK.fullmatch(value):
         return None
-    return None if is_placeholder(value) else value
+    return None if "_" in value and is_placeholder(value) else value
 
 
 def domain_of(value: object) -> str | None:

@@ -112,17 +112,28 @@ def exchange(
 def _answer(
     caller: Caller, request: Request, response: "httpx.Response", deadline: float
 ) -> Mapping[str, Any] | ProviderFailed:
-    if news := rate_news(response.headers):
+    headers = _plain(response.headers)
+    if news := rate_news(headers):
         caller.meter.hear(news)
     if response.status_code == HTTPStatus.OK:
-        answer = _served(caller, request, response, deadline)
+        answer = _served(caller, request, response, deadline, request_id=headers.get("x-request-id"))
         return failures.unreadable() if answer is None else failures.of_bulk(answer) or answer
     text = _body(response, deadline).decode("utf-8", "replace")
-    return failures.of_status(response.status_code, response.headers, text)
+    return failures.of_status(response.status_code, headers, text)
+
+
+def _plain(headers: "httpx.Headers") -> Mapping[str, str]:
+    """By their lower-case names; httpx goes through all of them for each one that it is asked for."""
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in headers.raw}
 
 
 def _served(
-    caller: Caller, request: Request, response: "httpx.Response", deadline: float
+    caller: Caller,
+    request: Request,
+    response: "httpx.Response",
+    deadline: float,
+    *,
+    request_id: str | None,
 ) -> Mapping[str, Any] | None:
     due = request.worst
     try:
@@ -131,7 +142,7 @@ def _served(
             due = request.price(answer)
         return answer
     finally:
-        caller.meter.add(Charge(credits=due, request_id=response.headers.get("x-request-id")))
+        caller.meter.add(Charge(credits=due, request_id=request_id))
 
 
 def _body(response: "httpx.Response", deadline: float) -> bytes:
