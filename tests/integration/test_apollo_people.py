@@ -1,5 +1,6 @@
 """People at Apollo: the free search, single and bulk look-ups, and what each costs."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from chalicelib.domain.people import (
 )
 from chalicelib.integrations.apollo import people
 from chalicelib.integrations.apollo.client import ApolloClient
+from sandbox import apollo_shapes as shapes
 from sandbox.records import PLACEHOLDER_EMAIL
 from sandbox.records import Person as Known
 from sandbox.server import Sandbox
@@ -405,12 +407,35 @@ def test_what_is_no_address_is_none(address: object) -> None:
 
 
 def test_the_sandboxs_placeholders_are_no_addresses(apollo: ApolloClient, sandbox: Sandbox) -> None:
-    locked = [one for one in sandbox.world.people if one.email == PLACEHOLDER_EMAIL][:10]
-    assert len(locked) == 10
-    refs = [PersonRef(id=one.id) for one in locked]
+    unseen = [one for one in sandbox.world.people if one.email == PLACEHOLDER_EMAIL][:10]
+    assert len(unseen) == 10
+    refs = [PersonRef(id=one.id) for one in unseen]
     persons = [*apollo.match_many(a_caller(), refs).values(), apollo.match(a_caller(), refs[0])]
     assert {person.email for person in persons if person} == {None}
     assert {person.email_status for person in persons if person} == {EmailStatus.NONE}
+
+
+def locked(value: Any) -> Any:
+    """The same, with the placeholder in every text but what says who it is."""
+    if isinstance(value, dict):
+        return {name: inner if name == "id" else locked(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [locked(inner) for inner in value]
+    return f"http://x.example/{PLACEHOLDER_EMAIL.title()}" if isinstance(value, str) else value
+
+
+def test_the_placeholder_is_dropped_wherever_it_stands(sandbox: Sandbox) -> None:
+    """Seen red with `headline` taken as it is, and with links that hold it."""
+    known = somebody(sandbox, lambda one: one.mobile)
+    row = locked(json.loads(json.dumps(shapes.full_person(sandbox.world, known, reveal_phone=True))))
+    with scripted(Reply.json({"person": row, "matches": [row], "people": [row]})) as (apollo, _):
+        told = [
+            apollo.match(a_caller(), PersonRef(id=known.id)),
+            apollo.match_many(a_caller(), [PersonRef(id=known.id)]),
+            apollo.search_people(a_caller(), ANYONE, page=1, per_page=25),
+        ]
+    assert known.id in repr(told)
+    assert "not_unlocked" not in repr(told).lower()
 
 
 def test_facts_of_the_wrong_type_or_beyond_reason_are_unknown() -> None:
@@ -475,7 +500,7 @@ INNER = ["organization_name", "title", "start_date", "name", "primary_domain", "
 objects = st.dictionaries(st.sampled_from(INNER), junk, max_size=4)
 persons = (
     st.builds(
-        lambda row, employer, jobs: {**row, "organization": employer, "employment_history": jobs},
+        lambda row, employer, jobs: {"id": "p1", **row, "organization": employer, "employment_history": jobs},
         st.dictionaries(st.sampled_from(FIELDS), junk, max_size=8),
         objects | junk,
         st.lists(objects | junk, max_size=2) | junk,
@@ -497,7 +522,6 @@ persons = (
     )
 )
 def test_no_answer_is_too_strange_and_no_placeholder_comes_through(answer: dict[str, Any]) -> None:
-    """Seen red with `headline` taken as it is."""
     page = people.person_page(answer, page=1, per_page=25)
     one = people.person(answer)
     many = people.people(answer, asked=[PersonRef(id="p1"), PersonRef(email="a@b.example")])
