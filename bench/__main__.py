@@ -14,6 +14,7 @@ from bench import (
     import_app,
     map_parallel,
     noisy_tenant,
+    provider_client,
     run_cost_growth,
 )
 from bench.measuring import Report
@@ -26,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
         "flow_control": flow_control.measure,
         "map_parallel": map_parallel.measure,
         "noisy_tenant": noisy_tenant.measure,
+        "provider_client": provider_client.measure,
         "run_cost_growth": run_cost_growth.measure,
         "cache_savings": cache_savings.measure,
     }

@@ -24,7 +24,7 @@ from chalicelib.agents.base import AgentModel, Call, RunContext
 from chalicelib.agents.lead_source import ENRICH
 from chalicelib.domain.companies import CompanyAnswer
 from chalicelib.domain.facts import company_at
-from chalicelib.integrations.apollo.client import ApolloCompanies
+from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.services.runs.context import Providers
 from local.postgres import throwaway
 from local.processes import Program
@@ -43,7 +43,7 @@ def measure() -> Report:
         throwaway(settings={}) as postgres,
         registered(_AGENT, _enrich_all),
         _sandbox() as url,
-        closing(ApolloCompanies(APOLLO_KEY, f"{url}/api/v1")) as apollo,
+        closing(ApolloClient(APOLLO_KEY, f"{url}/api/v1")) as apollo,
     ):
         _domains()
         pairs = []

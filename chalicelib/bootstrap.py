@@ -3,11 +3,10 @@
 import ssl
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
-from chalicelib.domain.errors import CredentialRejected
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.ports import EventSink, Issuer, Signals
 from chalicelib.observability import set_up_logging
@@ -95,16 +94,21 @@ class Context:
 
     @cached_property
     def _platform(self) -> "Providers":
-        from chalicelib.integrations.apollo.client import ApolloCompanies
+        from chalicelib.integrations.apollo.client import ApolloClient
+        from chalicelib.integrations.not_configured import NotConfigured
         from chalicelib.integrations.openai.client import OpenAIModel
         from chalicelib.services.runs.context import Providers
         from chalicelib.services.terms import platform_terms
 
         given = self.settings
-        return Providers(
-            companies=ApolloCompanies(given.apollo_api_key, given.apollo_base_url)
+        apollo = (
+            ApolloClient(given.apollo_api_key, given.apollo_base_url)
             if given.apollo_api_key
-            else NotConfigured("Apollo.io"),
+            else NotConfigured("Apollo.io")
+        )
+        return Providers(
+            companies=apollo,
+            people=apollo,
             model=OpenAIModel(
                 given.openai_api_key,
                 given.openai_base_url,
@@ -117,21 +121,6 @@ class Context:
             else NotConfigured("OpenAI"),
             terms=platform_terms(given),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class NotConfigured:
-    """A provider nobody has given a key for; every call says so."""
-
-    provider: str
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise CredentialRejected(
-            f"No {self.provider} API key configured. An administrator can add one under Integrations.",
-            code="not_configured",
-        )
-
-    search = enrich = answer = _refuse
 
 
 @cache

@@ -165,10 +165,11 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class RateNews:
-    """How many calls a minute a provider says it takes, and how many of them are left now."""
+    """What a provider says of its limits; None where it says nothing."""
 
-    per_minute: int
-    left: int
+    per_minute: int | None = None  # calls it takes
+    left: int | None = None  # of them, now: fewer where a longer window has fewer left
+    blocked_for: timedelta | None = None  # a longer window is used up: until it frees
 
 
 @dataclass(slots=True)

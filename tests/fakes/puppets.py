@@ -17,7 +17,7 @@ from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine
-from tests.fakes.providers import ScriptedModel
+from tests.fakes.providers import ScriptedModel, one_by_one
 
 SEARCHES: Final = 2
 """Pages that are looked at until there is a company."""
@@ -73,6 +73,8 @@ class Puppet:
     def enrich(self, caller: Caller, domain: str) -> Company | None:
         self._call(caller, "enrich")
         return Company(id=domain, name=domain, domain=domain)
+
+    enrich_many = one_by_one
 
     def _call(self, caller: Caller, call: str) -> None:
         self._told.put(call)

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.money import ModelPrice, Terms
 from chalicelib.domain.ports import Answer, Caller
-from chalicelib.integrations.apollo.client import ApolloCompanies
+from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.integrations.openai.client import OpenAIModel
 from chalicelib.integrations.openai.prices import PRICES
 from chalicelib.services.runs.context import Providers
@@ -19,7 +19,7 @@ from sandbox.server import Sandbox
 from tests.builders import a_config, a_contact, a_run, rows
 from tests.conftest import World
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
-from tests.integration.test_apollo_client import Reply, ScriptedServer
+from tests.integration.apollo_world import Reply, ScriptedServer
 from tests.integration.test_flow_control import SENDER, checkpoint, running, the_books_agree, the_run
 
 DRAFT = '{"subject": "A question", "body": "Hello Ada, how do you plan your routes?", "factsUsed": ["companyName"]}'
@@ -42,7 +42,7 @@ def paid(world: World, sandbox: Sandbox) -> Iterator[tuple[World, Providers]]:
     )
     settings = world.database.settings
     with (
-        closing(ApolloCompanies("sandbox-apollo-key", sandbox.apollo_url)) as companies,
+        closing(ApolloClient("sandbox-apollo-key", sandbox.apollo_url)) as companies,
         closing(
             OpenAIModel(
                 "sandbox-openai-key",

@@ -33,7 +33,7 @@ from chalicelib.integrations.openai import prompt
 from chalicelib.integrations.openai.client import REASONING_HEADROOM, OpenAIModel
 from chalicelib.integrations.openai.failures import OUT_OF_QUOTA
 from sandbox.server import Sandbox
-from tests.integration.test_apollo_client import CANARY, Reply, ScriptedServer, a_caller, all_that_shows
+from tests.integration.apollo_world import CANARY, Reply, ScriptedServer, a_caller, all_that_shows
 
 MODEL = "gpt-6-luna"
 FACTS = {"contactName": "Ada Lovelace", "companyName": "Northwind", "productValue": "Plans routes in minutes"}

@@ -12,7 +12,7 @@ from chalicelib.services.runs.context import Providers
 from tests.builders import a_config, a_contact, a_run, rows
 from tests.conftest import World
 from tests.fakes.providers import ScriptedCompanies
-from tests.integration.test_apollo_client import Reply, ScriptedServer
+from tests.integration.apollo_world import Reply, ScriptedServer
 from tests.integration.test_email_drafter import FINE, SENDER
 from tests.integration.test_flow_control import a_budget, the_books_agree, the_run
 

@@ -31,7 +31,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.money import RateNews
 from chalicelib.integrations.openai.client import OpenAIModel
-from tests.integration.test_apollo_client import a_caller
+from tests.integration.apollo_world import a_caller
 from tests.unit.test_prompts import email_context, reply_context, scoring_context
 
 SERVE = "from llmock.cli import app; app()"
@@ -212,6 +212,7 @@ def test_its_rate_limit_is_heard(model: OpenAIModel) -> None:
     model.answer(caller, instructions="Do.", facts=FACTS, form=Draft)
     assert isinstance(caller.meter.news, RateNews)
     assert caller.meter.news.per_minute == PER_MINUTE
+    assert caller.meter.news.left is not None
     assert PER_MINUTE - 60 < caller.meter.news.left < PER_MINUTE
 
 

@@ -26,7 +26,7 @@ from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.domain.runs import IN_FLIGHT, TRIES, Trigger
 from chalicelib.faults import Point
-from chalicelib.integrations.apollo.client import ApolloCompanies
+from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from local.postgres import Postgres
@@ -89,7 +89,7 @@ def test_three_runs_ask_for_each_page_and_each_company_once(world: World) -> Non
     config = a_config(
         world.database, world.ours.manager, config={"employeeCount": {"min": 1}, "batchSize": 10}
     )
-    with Sandbox() as sandbox, closing(ApolloCompanies("sandbox-apollo-key", sandbox.apollo_url)) as apollo:
+    with Sandbox() as sandbox, closing(ApolloClient("sandbox-apollo-key", sandbox.apollo_url)) as apollo:
         providers = Providers(apollo, ScriptedModel())
         runs = [
             done(world, providers, a_run(world.database, world.ours.manager, config_id=config))

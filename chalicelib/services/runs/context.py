@@ -27,9 +27,10 @@ from chalicelib.domain.access import Actor
 from chalicelib.domain.errors import BudgetReached, LimitReached, ProviderBusy, ProviderFailed
 from chalicelib.domain.facts import Keeps
 from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
-from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
+from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
 from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
 from chalicelib.faults import Point, reach
+from chalicelib.integrations.not_configured import NotConfigured
 from chalicelib.services import crm
 from chalicelib.services.approvals.propose import Origin, propose
 from chalicelib.services.runs.memory import Asked, Fact, Memory, Place
@@ -59,6 +60,9 @@ SHORT_WAIT: Final = timedelta(seconds=2)
 """Waits up to this are slept; longer ones give the run back."""
 
 
+NO_PEOPLE: Final = NotConfigured("Apollo.io")
+
+
 @dataclass(frozen=True, slots=True)
 class Providers:
     """The tenant's way to the outside."""
@@ -66,6 +70,7 @@ class Providers:
     companies: CompanySource
     model: LanguageModel
     terms: Mapping[str, Terms] = MappingProxyType({})  # by provider
+    people: PeopleSource = NO_PEOPLE
 
     def terms_of(self, quote: Quote) -> Terms:
         return self.terms.get(quote.provider, Terms())
@@ -280,8 +285,9 @@ class DurableRun:
         )
         reach(Point.BEFORE_CALL)
         try:
+            ports = self.providers
             with _traced(entry):
-                output, error = work(Call(caller, self.providers.companies, self.providers.model)), None
+                output, error = work(Call(caller, ports.companies, ports.model, ports.people)), None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)

@@ -150,10 +150,11 @@ class Reserved:
 
     def news(self, error: BaseException | None) -> dict[str, Any] | None:
         """What the provider said of its rate limit, if anything."""
-        blocked = (
-            error.retry_after if isinstance(error, ProviderBusy) and error.code == "rate_limited" else None
-        )
         heard = self.meter.news
+        if isinstance(error, ProviderBusy) and error.code == "rate_limited":
+            blocked = error.retry_after
+        else:
+            blocked = heard.blocked_for if heard else None
         if blocked is None and heard is None:
             return None
         return {
