@@ -8,13 +8,14 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.domain.companies import Company, CompanyPage, IdealCustomer
-from chalicelib.domain.errors import Invalid, ProviderFailed
+from chalicelib.domain.errors import CredentialRejected, Invalid, ProviderBusy, ProviderFailed
 from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.integrations.apollo import failures, shapes
@@ -81,6 +82,26 @@ class ApolloCompanies:
             Request("GET", "/organizations/enrich", shapes.is_unknown_company, query={"domain": asked}),
         )
         return shapes.company(answer, domain=asked)
+
+    def check(self, caller: Caller) -> None:
+        """Whether Apollo knows the key; costs nothing.
+
+        Raises CredentialRejected when it does not say so, ProviderBusy when it cannot be asked just now.
+        """
+        try:
+            answer = self._paid(caller, Request("GET", "/auth/health", lambda _answer: True))
+        except (ProviderBusy, CredentialRejected):
+            raise
+        except ProviderFailed as failure:
+            if failure.code == "bad_address":
+                raise
+            answer = {}
+        if answer.get("is_logged_in") is not True:
+            raise failures.bad_key()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the process's end its parts may be gone already
+            self.close()
 
     def close(self) -> None:
         """Let go of the connections. The next call opens new ones."""
