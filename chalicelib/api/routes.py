@@ -2,9 +2,21 @@
 
 from chalice.app import Chalice
 
-from chalicelib.api import agents, approvals, auth, budgets, crm, docs, events, health, http, runs
+from chalicelib.api import (
+    agents,
+    approvals,
+    auth,
+    budgets,
+    crm,
+    docs,
+    events,
+    health,
+    http,
+    integrations,
+    runs,
+)
 
-NOUNS = (agents, approvals, auth, budgets, crm, docs, events, health, runs)
+NOUNS = (agents, approvals, auth, budgets, crm, docs, events, health, integrations, runs)
 
 
 def register(app: Chalice) -> None:

@@ -24,6 +24,10 @@ class EventType(StrEnum):
     CONTACT_CREATED = "crm.contact.created"
     CONTACT_UPDATED = "crm.contact.updated"
     EMAIL_READY = "outreach.email.ready"
+    CREDENTIAL_SAVED = "integration.credential.saved"
+    CREDENTIAL_VERIFIED = "integration.credential.verified"
+    CREDENTIAL_FAILED = "integration.credential.failed"
+    CREDENTIAL_DELETED = "integration.credential.deleted"
 
 
 LARGEST: Final = 64 * 1024

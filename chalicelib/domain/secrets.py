@@ -26,6 +26,11 @@ class Secret:
         return self._text
 
     @property
+    def is_sendable(self) -> bool:
+        """Whether a header can hold it: one word of printable ASCII."""
+        return bool(self._text) and all("!" <= character <= "~" for character in self._text)
+
+    @property
     def last_four(self) -> str | None:
         """What may be shown of it; None of one so short that this would be most of it."""
         return self._text[-4:] if len(self._text) >= LEAST_FOR_LAST_FOUR else None

@@ -22,7 +22,14 @@ from chalicelib.db.driver import Deferred
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor
-from chalicelib.domain.errors import BudgetReached, LimitReached, ProviderBusy, ProviderFailed
+from chalicelib.domain.errors import (
+    BudgetReached,
+    CredentialRejected,
+    LimitReached,
+    ProviderBusy,
+    ProviderFailed,
+)
+from chalicelib.domain.integrations import Held
 from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
 from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
 from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
@@ -53,6 +60,11 @@ class Providers:
     companies: CompanySource
     model: LanguageModel
     terms: Mapping[str, Terms] = MappingProxyType({})  # by provider
+    held: Mapping[str, Held] = MappingProxyType({})  # the tenant's own keys, by provider
+    renew: "Callable[[CredentialRejected], Providers | None]" = field(
+        default=lambda _refused: None, repr=False
+    )
+    """After a refusal: others, if the tenant has changed a key since these were made."""
 
     def terms_of(self, quote: Quote) -> Terms:
         return self.terms.get(quote.provider, Terms())
@@ -132,10 +144,13 @@ class DurableRun:
         input_hash = fingerprint(inputs)
         if (done := self._done(key, input_hash)) is not None:
             return decode(done.output, returns)
-        entry = self._book_one(key, pays)
-        outcome = self.perform(lambda call: encode(work(call), returns), entry)
-        if (error := self.close(key, entry, outcome.error)) is not None:
-            raise error
+        while True:
+            entry = self._book_one(key, pays)
+            outcome = self.perform(lambda call: encode(work(call), returns), entry)
+            if (error := self.close(key, entry, outcome.error)) is None:
+                break
+            if not self.renews(outcome):
+                raise error
         self.remember(Step(key, input_hash, outcome.output, duration_ms=outcome.duration_ms))
         return decode(outcome.output, returns)
 
@@ -195,13 +210,25 @@ class DurableRun:
             timeout=self.deadline.call_timeout(),
             call_id=entry.id if entry else "",
         )
+        providers = self.providers
         reach(Point.BEFORE_CALL)
         try:
-            output, error = work(Call(caller, self.providers.companies, self.providers.model)), None
+            output, error = work(Call(caller, providers.companies, providers.model)), None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)
-        return Outcome(output, error, round((time.monotonic() - started) * 1000))
+        return Outcome(output, error, round((time.monotonic() - started) * 1000), providers)
+
+    def renews(self, outcome: "Outcome") -> bool:
+        """Whether a call's key was refused and is another one by now, so that the call can be made again."""
+        if not isinstance(outcome.error, CredentialRejected):
+            return False
+        if outcome.providers is self.providers:
+            fresh = self.providers.renew(outcome.error)
+            if fresh is None:
+                return False
+            self.providers = fresh
+        return True
 
     def close(self, name: str, entry: Reserved | None, error: Exception | None) -> Exception | None:
         """Close a call's books. Returns its error, or what a provider's trouble comes to: a try later, or none."""
@@ -391,3 +418,4 @@ class Outcome:
     output: Any
     error: Exception | None
     duration_ms: int
+    providers: Providers | None = None  # that the call was made with
