@@ -30,6 +30,9 @@ class PriceIn(In):
     tokens_cached: Dollars
     tokens_out: Dollars
 
+    def price(self) -> ModelPrice:
+        return ModelPrice(**{name: Decimal(str(said)) for name, said in self.model_dump().items()})
+
 
 class OptionsIn(In):
     """The account's options as they shall be, all of them; what is left out is as the installation has it."""
@@ -54,10 +57,7 @@ class OptionsIn(In):
 
     def options(self) -> Options:
         said = self.model_dump(exclude={"price"})
-        price = self.price and ModelPrice(
-            **{name: Decimal(str(dollars)) for name, dollars in self.price.model_dump().items()}
-        )
-        return Options(**said, price=price)
+        return Options(**said, price=None if self.price is None else self.price.price())
 
 
 class SaveIntegration(In):
@@ -79,6 +79,14 @@ class PriceOut(Out):
     tokens_cached: float
     tokens_out: float
 
+    @classmethod
+    def of(cls, price: ModelPrice) -> "PriceOut":
+        return cls(
+            tokens_in=float(price.tokens_in),
+            tokens_cached=float(price.tokens_cached),
+            tokens_out=float(price.tokens_out),
+        )
+
 
 class OptionsOut(Out):
     base_url: str | None
@@ -91,18 +99,13 @@ class OptionsOut(Out):
 
     @classmethod
     def of(cls, options: Options) -> "OptionsOut":
-        price = options.price and PriceOut(
-            tokens_in=float(options.price.tokens_in),
-            tokens_cached=float(options.price.tokens_cached),
-            tokens_out=float(options.price.tokens_out),
-        )
         return cls(
             base_url=options.base_url,
             model=options.model,
             token_parameter=options.token_parameter,
             temperature=options.temperature,
             max_tokens=options.max_tokens,
-            price=price,
+            price=None if options.price is None else PriceOut.of(options.price),
             calls_per_minute=options.calls_per_minute,
         )
 
@@ -163,7 +166,7 @@ def save_integration(
         provider,
         version=body.version,
         key=_key(body.api_key),
-        options=body.options and body.options.options(),
+        options=None if body.options is None else body.options.options(),
         request_id=request.request_id,
     )
     return IntegrationOut.of(saved)

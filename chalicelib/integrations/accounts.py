@@ -25,11 +25,6 @@ class Accounts:
 
     settings: Settings
 
-    def platform_key(self, provider: Provider) -> Secret | None:
-        given = self.settings
-        key = {Provider.OPENAI: given.openai_api_key, Provider.APOLLO: given.apollo_api_key}.get(provider)
-        return None if key is None else Secret(key)
-
     def check_options(self, options: Options) -> None:
         """Raise Invalid for a base URL that no tenant may give. Looks its host up, which may take a while."""
         if options.base_url is not None:

@@ -7,7 +7,7 @@ nobody else did meanwhile. A key that the provider refuses is not saved, and wha
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import IntegrityError
 
@@ -29,7 +29,12 @@ from chalicelib.domain.integrations import (
     key_source,
 )
 from chalicelib.domain.secrets import Place, SealBroken, Secret, Vault
-from chalicelib.integrations.accounts import Accounts
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from chalicelib.integrations.accounts import (
+        Accounts,
+    )  # the providers' clients: only who calls pays for them
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ class Integrations:
 
     database: Database
     vault: Vault
-    accounts: Accounts
+    accounts: "Accounts"
 
     def save(
         self,
@@ -218,7 +223,7 @@ class Integrations:
         return row
 
 
-_AT_FAULT = {
+_AT_FAULT: Final = {
     "model_not_found": "/options/model",
     "bad_address": "/options/baseUrl",
     "private_address": "/options/baseUrl",
@@ -226,6 +231,12 @@ _AT_FAULT = {
     "unexpected_status": "/options/baseUrl",
 }
 """Where an error of the check has its cause, if not in the key."""
+
+
+def platform_key(settings: Settings, provider: Provider) -> Secret | None:
+    """The installation's own key."""
+    key = {Provider.OPENAI: settings.openai_api_key, Provider.APOLLO: settings.apollo_api_key}.get(provider)
+    return None if key is None else Secret(key)
 
 
 def unreadable(provider: Provider) -> str:
@@ -257,7 +268,7 @@ def _differing(one: Options, other: Options) -> set[str]:
 def _shown(
     work: Work, provider: Provider, credential: IntegrationCredential | None, plan: str
 ) -> Integration:
-    platform_has = Accounts(work.settings).platform_key(provider) is not None
+    platform_has = platform_key(work.settings, provider) is not None
     source = key_source(has_own=credential is not None, plan=plan, platform_has=platform_has)
     return Integration(provider, credential, source)
 

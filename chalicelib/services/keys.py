@@ -24,7 +24,7 @@ from chalicelib.domain.integrations import NAMES, Held, KeySource, Options, Prov
 from chalicelib.domain.money import Terms
 from chalicelib.domain.secrets import Place, SealBroken, Secret, Vault
 from chalicelib.integrations.accounts import Accounts, Client
-from chalicelib.services.integrations import failed_event, unreadable
+from chalicelib.services.integrations import failed_event, platform_key, unreadable
 from chalicelib.services.runs.context import Providers
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Keys:
             source = key_source(
                 has_own=row is not None,
                 plan=plan,
-                platform_has=self.accounts.platform_key(provider) is not None,
+                platform_has=platform_key(self.database.settings, provider) is not None,
             )
             options = Options() if row is None else Options.of_json(row.options)
             terms[provider] = self.accounts.terms(provider, options, row and row.id)
@@ -158,7 +158,7 @@ class Keys:
     def _platforms(self, provider: Provider) -> Client:
         with self._lock:
             if provider not in self._platform:
-                key = self.accounts.platform_key(provider)
+                key = platform_key(self.database.settings, provider)
                 assert key is not None
                 self._platform[provider] = self._client(provider, key, Options())
             return self._platform[provider]

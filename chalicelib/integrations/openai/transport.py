@@ -56,6 +56,7 @@ class _Checking(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
+        unreachable = httpx2.ConnectError("", request=request)
         for address in self._addresses(request)[:MOST_ADDRESSES]:
             there = httpx2.Request(
                 request.method,
