@@ -26,6 +26,7 @@ HIGHEST_PORT: Final = 65535
 _NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/%@:+-]*")
 _NUMERIC: Final = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE)
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -108,7 +109,7 @@ def is_public(address: Address) -> bool:
         embedded = _embedded(address)
         if embedded is not None:
             return is_public(embedded)
-        if address.sixtofour is not None or address.teredo is not None or address.scope_id:
+        if address not in _GLOBAL_UNICAST or address.sixtofour is not None or address.teredo is not None:
             return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local
