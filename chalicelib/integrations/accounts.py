@@ -1,6 +1,6 @@
 """A tenant's or the platform's account at a provider: the client that calls, and the terms on which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -25,10 +25,14 @@ class Accounts:
 
     settings: Settings
 
-    def check_options(self, options: Options) -> None:
-        """Raise Invalid for a base URL that no tenant may give. Looks its host up, which may take a while."""
-        if options.base_url is not None:
-            self._allowed.check_url(options.base_url, pointer="/options/baseUrl")
+    def checked(self, options: Options) -> Options:
+        """The options as they are kept. Looks the base URL's host up, which may take a while.
+
+        Raises Invalid for a base URL that no tenant may give.
+        """
+        if options.base_url is None:
+            return options
+        return replace(options, base_url=self._allowed.check_url(options.base_url, pointer="/options/baseUrl"))
 
     def apollo(self, key: Secret) -> ApolloCompanies:
         return ApolloCompanies(key.reveal(), self.settings.apollo_base_url)

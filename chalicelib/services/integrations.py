@@ -108,7 +108,7 @@ class Integrations:
         if seen != version:
             raise _changed(seen)
         before = Options() if saved is None else Options.of_json(saved.options)
-        wanted = before if options is None else options
+        wanted = self.accounts.checked(before if options is None else options)
         if key is None and (saved is None or wanted.base_url != before.base_url):
             raise Invalid(
                 "Give the API key."
@@ -117,7 +117,6 @@ class Integrations:
                 pointer="/apiKey",
                 code="key_needed",
             )
-        self.accounts.check_options(wanted)
         credential_id = new_credential_id() if saved is None else CredentialId(saved.id)
         place = Place(actor.customer_id, provider.value, credential_id)
         values: dict[str, Any] = {"options": wanted.as_json()}
@@ -172,7 +171,7 @@ class Integrations:
         """Why the saved key is of no use; None for a good one."""
         options = Options.of_json(saved.options)
         try:
-            self.accounts.check_options(options)
+            self.accounts.checked(options)
             key = self._opened(
                 saved.credentials, Place(actor.customer_id, provider.value, saved.id), provider
             )
