@@ -32,7 +32,9 @@ class Accounts:
         """
         if options.base_url is None:
             return options
-        return replace(options, base_url=self._allowed.check_url(options.base_url, pointer="/options/baseUrl"))
+        return replace(
+            options, base_url=self._allowed.check_url(options.base_url, pointer="/options/baseUrl")
+        )
 
     def apollo(self, key: Secret) -> ApolloCompanies:
         return ApolloCompanies(key.reveal(), self.settings.apollo_base_url)

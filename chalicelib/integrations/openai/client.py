@@ -54,9 +54,7 @@ class OpenAIModel:
     max_tokens: int  # room for the answer
     temperature: float | None = None  # sent only when set: current models refuse it
     token_parameter: str = "max_completion_tokens"  # noqa: S105 - a parameter's name; Ollama's is `max_tokens`
-    allowed: "Allowed | None" = (
-        None  # where a tenant's base URL may lead; None: the address is the operator's
-    )
+    allowed: "Allowed | None" = None  # where a tenant's base URL may lead; None: it is the operator's own
     _openai: "openai.OpenAI | None" = field(default=None, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
