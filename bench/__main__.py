@@ -14,6 +14,7 @@ from bench import (
     map_parallel,
     noisy_tenant,
     run_cost_growth,
+    vault,
 )
 from bench.measuring import Report
 
@@ -26,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
         "map_parallel": map_parallel.measure,
         "noisy_tenant": noisy_tenant.measure,
         "run_cost_growth": run_cost_growth.measure,
+        "vault": vault.measure,
     }
 )
 

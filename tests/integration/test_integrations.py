@@ -112,7 +112,7 @@ def test_a_key_is_verified_saved_and_never_shown(api: Api, tenant: Tenant, provi
 
 
 def test_a_key_that_the_provider_refuses_is_not_saved_and_the_old_one_stays(api: Api, tenant: Tenant) -> None:
-    """Seen red with the row written before the provider is asked."""
+    """Seen red with the provider's refusal passed over."""
     said = put(api, tenant, apiKey="a-wrong-key")
     assert (said.status_code, error_of(said)["details"]["pointer"]) == (422, "/apiKey")
     assert "OpenAI does not know this API key" in error_of(said)["message"]

@@ -111,7 +111,7 @@ def test_every_row_is_put_under_the_new_key_and_the_second_time_nothing_is_to_do
 def test_killed_at_any_point_every_row_opens_and_the_next_one_finishes(
     kept: Kept, nursery: Nursery, point: Point, nth: int
 ) -> None:
-    """Seen red with the envelope put into the row before its data key is re-wrapped."""
+    """Seen red with the new key's id written beside the data key as it was."""
     new = kept.file.add_key()
     settings = kept.world.database.settings
     job = Job("rotate", kept.tenants[0].customer_id, kept.file.path, die_at=point, nth=nth)

@@ -6,7 +6,6 @@ replaces it alone, and its own wrapping is bound to the same row. Each envelope 
 nonce, so no pair of them is used twice. The cryptography is imported with the first use.
 """
 
-import hashlib
 import json
 import re
 import time
@@ -15,16 +14,17 @@ from binascii import Error as NotBase64
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from secrets import token_bytes
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 from chalicelib.domain.secrets import KeyWrapper, Place, SealBroken, Secret, WrappedKey
 
 VERSION: Final = "v1"
 NONCE: Final = 12
-MOST_CACHED: Final = 256
-LONGEST_CACHED: Final = 300.0
+MOST_WARM: Final = 256
+LONGEST_WARM: Final = 300.0
 """Seconds that an unwrapped data key serves before its keeper is asked again."""
 
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9:/_-]{1,256}")
@@ -59,7 +59,7 @@ class Envelopes:
 
     keys: KeyWrapper
     clock: Callable[[], float] = time.monotonic
-    _cached: "OrderedDict[bytes, tuple[float, bytes]]" = field(
+    _warm: "OrderedDict[tuple[str, bytes, bytes], tuple[float, Cipher]]" = field(
         default_factory=OrderedDict, init=False, repr=False
     )
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
@@ -68,18 +68,19 @@ class Envelopes:
         return self.keys.current()
 
     def seal(self, secret: Secret, place: Place) -> str:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see the module
-
         key = self.keys.new_data_key(place)
         nonce = token_bytes(NONCE)
-        ciphertext = AESGCM(key.plain).encrypt(
-            nonce, json.dumps({"apiKey": secret.reveal()}).encode(), _bound_to(place)
+        ciphertext = (
+            _cryptography()
+            .cipher(key.plain)
+            .encrypt(nonce, json.dumps({"apiKey": secret.reveal()}).encode(), _bound_to(place))
         )
         return str(Envelope(key.stored, nonce, ciphertext))
 
     def open(self, sealed: str, place: Place) -> Secret:
         envelope = Envelope.of(sealed)
-        secret = _opened(envelope, self._data_key(envelope.key, place), place)
+        bound = _bound_to(place)
+        secret = _opened(envelope, self._cipher(envelope.key, bound, place), bound)
         if secret is None:
             raise SealBroken("changed, or of another row")  # from here: no frame holds a key
         return secret
@@ -90,35 +91,48 @@ class Envelopes:
             return sealed
         return str(Envelope(self.keys.rewrap(envelope.key, place), envelope.nonce, envelope.ciphertext))
 
-    def _data_key(self, stored: WrappedKey, place: Place) -> "_Plain":
-        name = hashlib.sha256(b"\0".join((stored.key_id.encode(), _bound_to(place), stored.wrapped))).digest()
+    def _cipher(self, stored: WrappedKey, bound: bytes, place: Place) -> "Cipher":
+        """Under the envelope's data key, unwrapped now or not long ago for the same row."""
+        name = (stored.key_id, stored.wrapped, bound)
         with self._lock:
-            since, known = self._cached.get(name, (0.0, b""))
-            if known and self.clock() - since < LONGEST_CACHED:
-                self._cached.move_to_end(name)
-                return _Plain(known)
-            self._cached.pop(name, None)
-        plain = _Plain(self.keys.unwrap(stored, place))
+            known = self._warm.get(name)
+            if known is not None and self.clock() - known[0] < LONGEST_WARM:
+                self._warm.move_to_end(name)
+                return known[1]
+        cipher = _cryptography().cipher(self.keys.unwrap(stored, place))
         with self._lock:
-            self._cached[name] = (self.clock(), plain.key)
-            while len(self._cached) > MOST_CACHED:
-                self._cached.popitem(last=False)
-        return plain
+            self._warm[name] = (self.clock(), cipher)
+            self._warm.move_to_end(name)
+            while len(self._warm) > MOST_WARM:
+                self._warm.popitem(last=False)
+        return cipher
+
+
+class Cipher(Protocol):
+    """AES-256-GCM under one key, which it does not show."""
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    key: bytes = field(repr=False)
+class _Cryptography:
+    cipher: Callable[[bytes], Cipher]
+    refusal: type[Exception]
 
 
-def _opened(envelope: Envelope, data_key: _Plain, place: Place) -> Secret | None:
+@cache
+def _cryptography() -> _Cryptography:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see the module
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see the module
 
+    return _Cryptography(AESGCM, InvalidTag)
+
+
+def _opened(envelope: Envelope, cipher: Cipher, bound: bytes) -> Secret | None:
     try:
-        cipher = AESGCM(data_key.key)
-        return _read(Secret(cipher.decrypt(envelope.nonce, envelope.ciphertext, _bound_to(place)).decode()))
-    except (InvalidTag, ValueError):
+        return _read(Secret(cipher.decrypt(envelope.nonce, envelope.ciphertext, bound).decode()))
+    except (_cryptography().refusal, ValueError):
         return None
 
 
@@ -130,9 +144,8 @@ def _read(clear: Secret) -> Secret | None:
 
 
 def _bound_to(place: Place) -> bytes:
-    return json.dumps(
-        [VERSION, place.customer_id, place.provider, place.credential_id], separators=(",", ":")
-    ).encode()
+    """No id holds a NUL, so no two places read the same."""
+    return f"{VERSION}\0{place.customer_id}\0{place.provider}\0{place.credential_id}".encode()
 
 
 def _text(part: bytes) -> str:
