@@ -49,7 +49,7 @@ def main() -> int:
     )
     app, across = create(settings.database_url), create(settings.database_system_url)
     try:
-        current = keys.current() if given.finish else keys.add_key()
+        key_id = keys.current() if given.finish else keys.add_key()
         told = Rotation(Database(app, across, settings, NoSignals()), Envelopes(keys)).rotate()
     except Unavailable as error:
         print(error.message)
@@ -57,7 +57,7 @@ def main() -> int:
     finally:
         app.dispose()
         across.dispose()
-    print(json.dumps({"current": current, **told}))
+    print(json.dumps({"key": key_id, **told}))
     return 1 if told["failed"] or told["stopped"] else 0
 
 

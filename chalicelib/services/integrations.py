@@ -171,7 +171,6 @@ class Integrations:
         """Why the saved key is of no use; None for a good one."""
         options = Options.of_json(saved.options)
         try:
-            self.accounts.checked(options)
             key = self._opened(
                 saved.credentials, Place(actor.customer_id, provider.value, saved.id), provider
             )

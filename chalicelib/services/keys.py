@@ -38,14 +38,17 @@ VAULT_OUT: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Refusing:
-    """Stands where a provider's client would; every call says why there is none."""
+    """Stands where a provider's client would; every call, whatever its name, says why there is none."""
 
     why: Callable[[], ProviderFailed]
 
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._refuse
+
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise self.why()
-
-    search = enrich = answer = _refuse
 
 
 def not_configured(provider: Provider) -> Refusing:

@@ -116,7 +116,7 @@ def whole(error: BaseException) -> str:
     while link is not None:
         for frame in link.stack:
             if "/chalicelib/" not in frame.filename:
-                frame.locals = None  # type: ignore[assignment]  # a library's frames are its own
+                frame.locals = None  # a library's frames are its own
         link = link.__cause__ or link.__context__
     return "".join(told.format())
 

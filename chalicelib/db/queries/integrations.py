@@ -131,7 +131,7 @@ def tenants_after(session: Session, after: str, *, most: int) -> list[str]:
     return list(session.execute(_TENANTS, {"after": after, "most": most}).scalars())
 
 
-def sealed(session: Session, scope: TenantScope) -> Sequence[Row[Any]]:
+def sealed(session: Session, scope: TenantScope) -> Sequence[Any]:
     """Id, provider and envelope of each."""
     return session.execute(
         select(
