@@ -698,7 +698,7 @@ def test_a_known_key_is_good_and_an_unknown_one_is_not(apollo: ApolloCompanies, 
 def test_whatever_does_not_say_that_the_key_is_good_refuses_it(
     reply: Reply, kind: type[ProviderFailed]
 ) -> None:
-    """Seen red with a 200 without `is_logged_in` taken for good. A key's fault and a provider's are two things."""
+    """A key's fault and a provider's are two things."""
     with scripted(reply) as (client, server):
         with pytest.raises(kind) as refused:
             client.check(a_caller())
