@@ -16,6 +16,7 @@ from bench import (
     noisy_tenant,
     provider_client,
     run_cost_growth,
+    vault,
 )
 from bench.measuring import Report
 
@@ -30,6 +31,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
         "provider_client": provider_client.measure,
         "run_cost_growth": run_cost_growth.measure,
         "cache_savings": cache_savings.measure,
+        "vault": vault.measure,
     }
 )
 

@@ -14,7 +14,11 @@ from chalicelib.settings import Settings, settings
 
 if TYPE_CHECKING:
     from chalicelib.integrations.oidc.verifier import TokenVerifier
+    from chalicelib.integrations.vault.envelope import Envelopes
+    from chalicelib.services.integrations import Integrations
+    from chalicelib.services.keys import Keys
     from chalicelib.services.outbox import Relay
+    from chalicelib.services.rotation import Rotation
     from chalicelib.services.runs.context import Providers
     from chalicelib.services.runs.execute import Engine
     from chalicelib.services.schedules import Scheduler
@@ -88,39 +92,35 @@ class Context:
 
         return [EventBridgeSink(self.settings)] if "eventbridge" in self.settings.event_sinks else []
 
-    def providers(self, _customer_id: CustomerId) -> "Providers":
-        """This tenant's way to the outside: the installation's own keys."""
-        return self._platform
+    @cached_property
+    def vault(self) -> "Envelopes":
+        from chalicelib.integrations.vault import vault_of
+
+        return vault_of(self.settings)
 
     @cached_property
-    def _platform(self) -> "Providers":
-        from chalicelib.integrations.apollo.client import ApolloClient
-        from chalicelib.integrations.not_configured import NotConfigured
-        from chalicelib.integrations.openai.client import OpenAIModel
-        from chalicelib.services.runs.context import Providers
-        from chalicelib.services.terms import platform_terms
+    def integrations(self) -> "Integrations":
+        from chalicelib.integrations.accounts import Accounts
+        from chalicelib.services.integrations import Integrations
 
-        given = self.settings
-        apollo = (
-            ApolloClient(given.apollo_api_key, given.apollo_base_url)
-            if given.apollo_api_key
-            else NotConfigured("Apollo.io")
-        )
-        return Providers(
-            companies=apollo,
-            people=apollo,
-            model=OpenAIModel(
-                given.openai_api_key,
-                given.openai_base_url,
-                model=given.openai_default_model,
-                max_tokens=given.openai_max_tokens,
-                temperature=given.openai_temperature,
-                token_parameter=given.openai_token_parameter,
-            )
-            if given.openai_api_key
-            else NotConfigured("OpenAI"),
-            terms=platform_terms(given),
-        )
+        return Integrations(self.database, self.vault, Accounts(self.settings))
+
+    @cached_property
+    def keys(self) -> "Keys":
+        from chalicelib.integrations.accounts import Accounts
+        from chalicelib.services.keys import Keys
+
+        return Keys(self.database, self.vault, Accounts(self.settings))
+
+    @cached_property
+    def rotation(self) -> "Rotation":
+        from chalicelib.services.rotation import Rotation
+
+        return Rotation(self.database, self.vault)
+
+    def providers(self, customer_id: CustomerId) -> "Providers":
+        """This tenant's way to the outside."""
+        return self.keys.providers(customer_id)
 
 
 @cache

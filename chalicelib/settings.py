@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from chalicelib.domain.money import ModelPrice, PriceList
 
@@ -69,6 +69,10 @@ class Settings:
     apollo_api_key: str | None = field(repr=False)
     apollo_base_url: str
     apollo_rate_limit_per_minute: int
+    vault: str  # who keeps the keys that wrap tenants' keys: "kms", or "keyfile" on one machine
+    vault_kms_key_id: str
+    vault_key_file: str | None
+    provider_private_hosts: tuple[str, ...]  # where tenants' base URLs may lead besides the internet
     platform_credits_per_month: int | None  # of one customer, with the installation's keys; None: no cap
     platform_dollars_per_month: int | None
     agents_enabled: bool
@@ -90,8 +94,9 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Parse; a missing or malformed setting names itself and what it should be."""
         read = _Reader(environ)
+        stage = read.text("STAGE", "local")
         return cls(
-            stage=read.text("STAGE", "local"),
+            stage=stage,
             database_url=read.text("DATABASE_URL"),
             database_system_url=read.text("DATABASE_SYSTEM_URL"),
             database_ca_file=read.optional("DATABASE_CA_FILE"),
@@ -120,6 +125,8 @@ class Settings:
             apollo_api_key=read.optional("APOLLO_API_KEY"),
             apollo_base_url=read.text("APOLLO_BASE_URL", "https://api.apollo.io/api/v1"),
             apollo_rate_limit_per_minute=read.number("APOLLO_RATE_LIMIT_PER_MINUTE", 100, least=1),
+            **read.vault(stage),
+            provider_private_hosts=tuple(read.listed("PROVIDER_PRIVATE_HOSTS")),
             platform_credits_per_month=read.cap("PLATFORM_CREDITS_PER_MONTH", 1000),
             platform_dollars_per_month=read.cap("PLATFORM_DOLLARS_PER_MONTH", 20),
             agents_enabled=read.flag("AGENTS_ENABLED", default=True),
@@ -166,6 +173,25 @@ class _Reader:
         if unknown := set(words) - set(known):
             raise MissingSetting(f"{name} knows {', '.join(known)}; not {', '.join(sorted(unknown))}.")
         return words
+
+    def listed(self, name: str) -> list[str]:
+        return [word.strip() for word in (self.optional(name) or "").split(",") if word.strip()]
+
+    def vault(self, stage: str) -> dict[str, Any]:
+        """Who keeps the wrapping keys. A file is no place for them off this machine."""
+        kind = self.text("VAULT", "kms")
+        if kind not in {"kms", "keyfile"}:
+            raise MissingSetting(f"VAULT knows kms, keyfile; not {kind}.")
+        key_file = self.optional("VAULT_KEY_FILE")
+        if kind == "keyfile" and stage != "local":
+            raise MissingSetting(f"VAULT=keyfile is for the stage local only, not {stage}. Use kms.")
+        if kind == "keyfile" and key_file is None:
+            raise MissingSetting("VAULT_KEY_FILE is not set. .env.example says what it is.")
+        return {
+            "vault": kind,
+            "vault_kms_key_id": self.text("VAULT_KMS_KEY_ID", "alias/bevyly"),
+            "vault_key_file": key_file,
+        }
 
     def number(self, name: str, default: int, *, least: int = 0) -> int:
         value = self.optional(name)

@@ -41,6 +41,7 @@ from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import AppError, Conflict, Invalid, NotSignedIn
 from chalicelib.domain.ids import PREFIXES
 from chalicelib.domain.ports import Issuer, Signals
+from chalicelib.services.integrations import Integrations
 from chalicelib.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ class Context(Protocol):
     def issuer(self) -> Issuer: ...
     @property
     def signals(self) -> Signals: ...
+    @property
+    def integrations(self) -> Integrations: ...
 
 
 # What comes in
@@ -107,8 +110,8 @@ class Request:
     method: str
     path: Mapping[str, str] = field(default_factory=dict)  # the template's parameters
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    raw: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens among them
+    raw: bytes = field(default=b"", repr=False)  # keys and passwords among it
     source_ip: str = ""  # of whoever spoke to us: CloudFront's, where that stands before us
     request_id: str = field(default_factory=lambda: secrets.token_hex(12))
 

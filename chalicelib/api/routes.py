@@ -13,11 +13,25 @@ from chalicelib.api import (
     events,
     health,
     http,
+    integrations,
     runs,
     usage,
 )
 
-NOUNS = (agents, approvals, auth, budgets, crm, docs, estimates, events, health, runs, usage)
+NOUNS = (
+    agents,
+    approvals,
+    auth,
+    budgets,
+    crm,
+    docs,
+    estimates,
+    events,
+    health,
+    integrations,
+    runs,
+    usage,
+)
 
 
 def register(app: Chalice) -> None:

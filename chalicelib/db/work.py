@@ -163,7 +163,7 @@ class Database:
         self._after(work, ring)
 
     @contextmanager
-    def enter(self, actor: Actor) -> Iterator[Work]:
+    def enter(self, actor: Actor, *, request_id: str | None = None) -> Iterator[Work]:
         """A tenant's transaction whose actor is known already; entering costs no flight of its own."""
         with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
             entered = defer(
@@ -171,7 +171,7 @@ class Database:
                 ENTER_TENANT,
                 {"customer": actor.customer_id, "fake_now": self._fake_now(), "sinks": self._sinks()},
             )
-            work = Work(session, actor, self.settings, lambda: _moment(entered))
+            work = Work(session, actor, self.settings, lambda: _moment(entered), request_id)
             yield work
             ring = work.flush()
         self._after(work, ring)

@@ -79,5 +79,9 @@ def new_approval_item_id() -> ApprovalItemId:
     return ApprovalItemId(new_id("ApprovalItemId"))
 
 
+def new_credential_id() -> CredentialId:
+    return CredentialId(new_id("CredentialId"))
+
+
 def new_usage_entry_id() -> UsageEntryId:
     return UsageEntryId(new_id("UsageEntryId"))

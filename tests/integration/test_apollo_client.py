@@ -521,3 +521,41 @@ def test_no_log_shows_the_key_or_the_answer(caplog: pytest.LogCaptureFixture) ->
 
 def test_a_client_does_not_show_its_key() -> None:
     assert CANARY not in repr(ApolloClient(CANARY, "https://api.apollo.io/api/v1"))
+
+
+# Whether a key is good
+
+
+def test_a_known_key_is_good_and_an_unknown_one_is_not(apollo: ApolloClient, sandbox: Sandbox) -> None:
+    apollo.check(a_caller())
+    (entry,) = sandbox.ledger.entries()
+    assert (entry.credits, entry.paid) == (0, False)
+    with closing(ApolloClient("bad-key", sandbox.apollo_url)) as other, pytest.raises(CredentialRejected):
+        other.check(a_caller())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply.json({"healthy": True, "is_logged_in": False}), CredentialRejected),
+        (Reply.json({}), CredentialRejected),
+        (Reply.json({"is_logged_in": "yes"}), CredentialRejected),
+        (Reply(200, b"<html>"), CredentialRejected),
+        (Reply(302, headers={"location": "/"}), CredentialRejected),
+        (Reply(404), CredentialRejected),
+        (Reply(422, b"{}"), CredentialRejected),
+        (Reply(401, b"Invalid API key."), CredentialRejected),
+        (Reply(403, b'{"error_code":"API_INACCESSIBLE"}'), CredentialRejected),
+        (Reply(429), ProviderBusy),
+        (Reply(503), ProviderBusy),
+    ],
+)
+def test_whatever_does_not_say_that_the_key_is_good_refuses_it(
+    reply: Reply, kind: type[ProviderFailed]
+) -> None:
+    """A key's fault and a provider's are two things."""
+    with scripted(reply) as (client, server):
+        with pytest.raises(kind) as refused:
+            client.check(a_caller())
+        assert CANARY not in all_that_shows(refused.value)
+        assert server.received[0].path == "/api/v1/auth/health"

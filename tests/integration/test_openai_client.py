@@ -821,3 +821,63 @@ def test_no_log_shows_the_key_the_facts_or_the_answer(caplog: pytest.LogCaptureF
 
 def test_a_client_does_not_show_its_key() -> None:
     assert CANARY not in repr(a_model("https://api.openai.com/v1", key=CANARY))
+
+
+# Whether a key is good
+
+
+def test_a_known_key_is_good_for_a_known_model_and_costs_nothing(
+    model: OpenAIModel, sandbox: Sandbox
+) -> None:
+    model.check(a_caller())
+    (entry,) = sandbox.ledger.entries()
+    assert (entry.path, entry.paid) == ("/v1/models", False)
+    bad = OpenAIModel("bad", sandbox.openai_url, model=MODEL, max_tokens=9)
+    with closing(bad), pytest.raises(CredentialRejected):
+        bad.check(a_caller())
+    with closing(OpenAIModel("sandbox-openai-key", sandbox.openai_url, model="gpt-0", max_tokens=9)) as other:
+        with pytest.raises(ProviderFailed, match="no model gpt-0") as refused:
+            other.check(a_caller())
+        assert refused.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply.json({"data": [{"id": MODEL}]}),
+        Reply.json({"data": [{"id": f"{MODEL}:latest"}, {"id": 5}, "x"]}),
+        Reply.json({"data": [{"id": f"models/{MODEL}"}]}),
+        Reply.json({"models": []}),
+        Reply(403, b'{"error":{"message":"missing scopes: api.model.read"}}'),
+        Reply(404),
+        Reply(405),
+        Reply(501),
+    ],
+)
+def test_a_server_without_a_list_of_models_is_believed(reply: Reply) -> None:
+    with ScriptedServer(reply) as server, closing(a_checked(server)) as client:
+        client.check(a_caller())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "code"),
+    [
+        (Reply.json({"data": []}), ProviderFailed, "model_not_found"),
+        (Reply(200, b"<html>"), ProviderFailed, "unexpected_answer"),
+        (Reply(200, b"[]"), ProviderFailed, "unexpected_answer"),
+        (Reply(302, headers={"location": "/"}), ProviderFailed, "unexpected_status"),
+        (Reply(401, b"{}"), CredentialRejected, "credential_rejected"),
+        (Reply(429, b"{}"), ProviderBusy, "rate_limited"),
+        (Reply(500), ProviderBusy, "provider_trouble"),
+    ],
+)
+def test_what_a_check_may_come_to(reply: Reply, kind: type[ProviderFailed], code: str) -> None:
+    with ScriptedServer(reply) as server, closing(a_checked(server)) as client:
+        with pytest.raises(kind) as refused:
+            client.check(a_caller())
+        assert (type(refused.value), refused.value.code) == (kind, code)
+        assert CANARY not in all_that_shows(refused.value)
+
+
+def a_checked(server: ScriptedServer) -> OpenAIModel:
+    return OpenAIModel(CANARY, f"{server.url}/v1", model=MODEL, max_tokens=9)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from chalicelib.domain import quotes
 from chalicelib.domain.companies import Company, CompanyPage, IdealCustomer
-from chalicelib.domain.errors import Invalid, ProviderFailed
+from chalicelib.domain.errors import CredentialRejected, Invalid, ProviderBusy, ProviderFailed
 from chalicelib.domain.people import Person, PersonPage, PersonRef, WantedPeople
 from chalicelib.domain.ports import Caller
 from chalicelib.domain.quotas import CallQuotas, Credits
@@ -161,6 +161,22 @@ class ApolloClient:
             caller, Request("POST", "/usage_stats/credit_usage_stats", _free, worst=0, content={})
         )
         return limits.credits_of(answer)
+
+    def check(self, caller: Caller) -> None:
+        """Whether Apollo knows the key; costs nothing.
+
+        Raises CredentialRejected when it does not say so, ProviderBusy when it cannot be asked just now.
+        """
+        try:
+            answer = self._call(caller, Request("GET", "/auth/health", _free, worst=0))
+        except (ProviderBusy, CredentialRejected):
+            raise
+        except ProviderFailed as failure:
+            if failure.code == "bad_address":
+                raise
+            answer = {}
+        if answer.get("is_logged_in") is not True:
+            raise failures.bad_key()
 
     def close(self) -> None:
         """Let go of the process's connections to Apollo. The next call opens new ones."""

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import httpx2
     import openai
 
+    from chalicelib.integrations.addresses import Allowed
+
 logger = logging.getLogger(__name__)
 
 REASONING_HEADROOM: Final = 4000
@@ -35,6 +38,9 @@ MOST_TOKENS: Final = 10**9
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
+
+_LISTS_NO_MODELS: Final = frozenset({403, 404, 405, 501})
+"""A key that is good for answers may not read the list (403); other servers have none."""
 
 _SENDABLE_KEY: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -49,6 +55,7 @@ class OpenAIModel:
     max_tokens: int  # room for the answer
     temperature: float | None = None  # sent only when set: current models refuse it
     token_parameter: str = "max_completion_tokens"  # noqa: S105 - a parameter's name; Ollama's is `max_tokens`
+    allowed: "Allowed | None" = None  # where a tenant's base URL may lead; None: it is the operator's own
     _openai: "openai.OpenAI | None" = field(default=None, init=False, repr=False)
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
@@ -78,6 +85,17 @@ class OpenAIModel:
             raise answer  # from here, where no frame and no context holds the key or what the model said
         return answer
 
+    def check(self, caller: Caller) -> None:
+        """Whether the key counts and knows the model; costs nothing. A server that lists no models is believed.
+
+        Raises as `answer`; ProviderFailed with the code `model_not_found` for a model that is not among them.
+        """
+        if not _SENDABLE_KEY.fullmatch(self.api_key):
+            raise failures.bad_key()
+        failure = self._looked_up(caller)
+        if failure is not None:
+            raise failure  # as in `answer`
+
     def request(self, *, instructions: str, facts: Mapping[str, Any], form: type[Answer]) -> dict[str, Any]:
         """What is sent."""
         request: dict[str, Any] = {
@@ -91,6 +109,10 @@ class OpenAIModel:
         if is_openais(self.base_url):
             request["store"] = False  # leads are personal data; compatible servers may not know the name
         return request
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the process's end its parts may be gone already
+            self.close()
 
     def close(self) -> None:
         """Let go of the connections. The next call opens new ones."""
@@ -127,6 +149,30 @@ class OpenAIModel:
         caller.meter.add(replace(usage, model=self.model, request_id=request_id))
         return self._checked(completion, form)
 
+    def _looked_up(self, caller: Caller) -> ProviderFailed | None:
+        import httpx2  # noqa: PLC0415 - as above
+        import openai  # noqa: PLC0415 - as above
+
+        seconds = max(caller.timeout.total_seconds(), 0)
+        try:
+            with self._client().models.with_streaming_response.list(
+                timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
+            ) as response:
+                listed = _json_of(_body(response.http_response))
+        except openai.APIStatusError as error:
+            if error.status_code in _LISTS_NO_MODELS:
+                return None
+            kinds = frozenset(kind for kind in (error.type, error.code) if isinstance(kind, str))
+            return failures.of_status(error.status_code, error.response.headers, kinds, model=self.model)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            return _of_transport(error)
+        match listed:
+            case {"data": list(models)}:
+                return None if _is_among(self.model, models) else failures.no_such_model(self.model)
+            case {}:
+                return None
+        return failures.no_model_server()
+
     def _client(self) -> "openai.OpenAI":
         import openai  # noqa: PLC0415 - as above
 
@@ -138,7 +184,7 @@ class OpenAIModel:
                     api_key=self.api_key,
                     base_url=self.base_url,
                     max_retries=0,
-                    http_client=open_client(),
+                    http_client=open_client(self.allowed),
                 )
                 # The library reads both from the environment, where they can only be another account's.
                 self._openai.organization = self._openai.project = None
@@ -210,6 +256,15 @@ def _hear(caller: Caller, headers: Mapping[str, str]) -> None:
         caller.meter.hear(news)
 
 
+def _is_among(model: str, listed: list[Any]) -> bool:
+    """By the name that is called; Ollama lists it with its tag, Gemini with its folder."""
+    names = [entry.get("id") for entry in listed if isinstance(entry, dict)]
+    return any(
+        isinstance(name, str) and model in {name, name.removesuffix(":latest"), name.removeprefix("models/")}
+        for name in names
+    )
+
+
 def _body(response: "httpx2.Response") -> bytes:
     """The body unpacked; empty when it is too large or cannot be unpacked."""
     import httpx2  # noqa: PLC0415 - as above
@@ -236,7 +291,11 @@ def _of_transport(error: Exception) -> ProviderFailed:
     """What it means that there was no answer. The library wraps its transport's errors, ours come bare."""
     import httpx2  # noqa: PLC0415 - as above
 
+    from chalicelib.integrations.openai.transport import AddressNotAllowed  # noqa: PLC0415 - as above
+
     cause = error.__cause__ or error
+    if isinstance(cause, AddressNotAllowed):
+        return failures.private_address()
     if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return failures.bad_address()
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):

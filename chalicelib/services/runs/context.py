@@ -24,8 +24,15 @@ from chalicelib.db.queries import facts
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor
-from chalicelib.domain.errors import BudgetReached, LimitReached, ProviderBusy, ProviderFailed
+from chalicelib.domain.errors import (
+    BudgetReached,
+    CredentialRejected,
+    LimitReached,
+    ProviderBusy,
+    ProviderFailed,
+)
 from chalicelib.domain.facts import Keeps
+from chalicelib.domain.integrations import Held
 from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
 from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
 from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
@@ -71,6 +78,11 @@ class Providers:
     model: LanguageModel
     terms: Mapping[str, Terms] = MappingProxyType({})  # by provider
     people: PeopleSource = NO_PEOPLE
+    held: Mapping[str, Held] = MappingProxyType({})  # the tenant's own keys, by provider
+    renew: "Callable[[CredentialRejected], Providers | None]" = field(
+        default=lambda _refused: None, repr=False
+    )
+    """After a refusal: others, if the tenant has changed a key since these were made."""
 
     def terms_of(self, quote: Quote) -> Terms:
         return self.terms.get(quote.provider, Terms())
@@ -161,10 +173,13 @@ class DurableRun:
         if keeps is not None and (fact := self._known(keeps, returns)) is not None:
             self.remember(Step(key, input_hash, fact.value, fact=fact))
             return decode(fact.value, returns)
-        entry = self._book_one(key, pays)
-        outcome = self.perform(lambda call: encode(work(call), returns), entry)
-        if (error := self.close(key, entry, outcome.error)) is not None:
-            raise error
+        while True:
+            entry = self._book_one(key, pays)
+            outcome = self.perform(lambda call: encode(work(call), returns), entry)
+            if (error := self.close(key, entry, outcome.error)) is None:
+                break
+            if not self.renews(outcome):
+                raise error
         result = decode(outcome.output, returns)
         if keeps is not None:
             self.keep(keeps, result, outcome.output)
@@ -283,15 +298,27 @@ class DurableRun:
             call_id=entry.id if entry else "",
             most_tokens_in=entry.quote.most_tokens_in if entry else 0,
         )
+        providers = self.providers
         reach(Point.BEFORE_CALL)
         try:
-            ports = self.providers
             with _traced(entry):
-                output, error = work(Call(caller, ports.companies, ports.model, ports.people)), None
+                output = work(Call(caller, providers.companies, providers.model, providers.people))
+                error = None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)
-        return Outcome(output, error, round((time.monotonic() - started) * 1000))
+        return Outcome(output, error, round((time.monotonic() - started) * 1000), providers)
+
+    def renews(self, outcome: "Outcome") -> bool:
+        """Whether a call's key was refused and is another one by now, so that the call can be made again."""
+        if not isinstance(outcome.error, CredentialRejected):
+            return False
+        if outcome.providers is self.providers:
+            fresh = self.providers.renew(outcome.error)
+            if fresh is None:
+                return False
+            self.providers = fresh
+        return True
 
     def close(self, name: str, entry: Reserved | None, error: Exception | None) -> Exception | None:
         """Close a call's books. Returns its error, or what a provider's trouble comes to: a try later, or none."""
@@ -519,3 +546,4 @@ class Outcome:
     output: Any
     error: Exception | None
     duration_ms: int
+    providers: Providers | None = None  # that the call was made with

@@ -117,6 +117,9 @@ class Window:
     def _take_in(self, name: str, entry: Reserved | None, outcome: "Outcome") -> BaseException | None:
         """Note one call's result. Returns what the whole run has to stop for, if anything."""
         error = self.run.close(name, entry, outcome.error)
+        if self.run.renews(outcome):
+            self.waiting.append(name)
+            return None
         if isinstance(error, ProviderBusy) and error is not outcome.error:
             return self._put_aside(error)
         if isinstance(error, (ProviderBusy, *ENDS_THE_RUN)):
