@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -228,9 +227,11 @@ def _link_runtime_client(folder: Path) -> None:
     """AWS's runtime client and what it needs, without its neighbours in this environment."""
     for name in _RUNTIME_CLIENT:
         distribution = importlib.metadata.distribution(name)
-        tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in {"..", "__pycache__"}}
+        tops = {
+            file.parts[0] for file in distribution.files or () if file.parts[0] not in {"..", "__pycache__"}
+        }
         for top in tops:
-            os.symlink(str(distribution.locate_file(top)), folder / top)
+            (folder / top).symlink_to(str(distribution.locate_file(top)))
 
 
 def _answer(told: Told, since_start: timedelta, took: timedelta) -> Answer:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 Kind = Literal["handed", "answered", "failed", "not_started", "ended"]
 
@@ -59,7 +59,7 @@ class RuntimeApi:
         self._server = _Server(self)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
-    def __enter__(self) -> "RuntimeApi":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

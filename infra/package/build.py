@@ -80,10 +80,10 @@ def build(
     _same_chalice(tree / "requirements.txt")
     kept = tree / ".local"
     tell(f"Wheels     {len(pins(lock))} of {lock.name} for {RUNTIME} on {architecture}")
-    wheels = fetch(lock, architecture, kept / "wheels" / architecture)
+    wheels = fetch(lock, architecture, kept / "wheels")
     rules = LeftOut.read(left_out)
     tell(f"Trees      unpacked and compiled, without what {left_out.name} leaves out")
-    folders = trees(wheels, rules, kept / "trees" / architecture)
+    folders = trees(wheels, rules, kept / "trees")
     rules.check(wheel.pin.name for wheel in wheels)
     place = out / architecture
     shutil.rmtree(place, ignore_errors=True)
@@ -92,7 +92,9 @@ def build(
     _stage(tree, stage, folders, architecture)
     tell(f"Zip        {place / ZIP}")
     made = _zip(stage, place, architecture, limits or Limits(), wheels)
-    tell(f"           {made.sizes.zip_mb:.1f} MB, {made.sizes.unzipped_mb:.1f} unzipped, {made.sizes.files} files")
+    tell(
+        f"           {made.sizes.zip_mb:.1f} MB, {made.sizes.unzipped_mb:.1f} unzipped, {made.sizes.files} files"
+    )
     tell(f"           {made.sizes.told()}")
     tell(f"           sha256 {made.sha256}")
     return made

@@ -56,7 +56,9 @@ class LeftOut:
     def check(self, wheels: Iterable[str]) -> None:
         """Raises PackageError for a table that names no wheel, and for a glob that has matched nothing."""
         known = {EVERY, *wheels}
-        flaws = [f"[{rule.table}] is no wheel of the lock file" for rule in self._rules if rule.table not in known]
+        flaws = [
+            f"[{rule.table}] is no wheel of the lock file" for rule in self._rules if rule.table not in known
+        ]
         flaws += [
             f'[{rule.table}] "{rule.glob}" matches nothing'
             for rule in self._rules

@@ -53,7 +53,17 @@ def compile_tree(folder: Path, *, at: str = TASK_ROOT) -> None:
     """
     done = subprocess.run(
         [
-            *(sys.executable, "-S", "-s", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"),
+            *(
+                sys.executable,
+                "-S",
+                "-s",
+                "-m",
+                "compileall",
+                "-q",
+                "-f",
+                "--invalidation-mode",
+                "unchecked-hash",
+            ),
             *("-s", str(folder), "-p", at, str(folder)),
         ],
         env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},

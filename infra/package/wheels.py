@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from packaging.tags import Tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from infra.package.target import PYTHON, Architecture, PackageError
 
+_ABIS: Final = (f"cp{PYTHON[0]}{PYTHON[1]}", "abi3", "none")
 _PINNED: Final = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s\\;]+)")
 _HASH: Final = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -66,22 +68,23 @@ def fetch(lock: Path, architecture: Architecture, folder: Path) -> list[Wheel]:
     """
     wanted = pins(lock)
     folder.mkdir(parents=True, exist_ok=True)
-    found = _at_hand(wanted, folder)
+    found = _at_hand(wanted, architecture, folder)
     if len(found) < len(wanted):
         told = _pip_download(["--requirement", str(lock)], architecture, folder)
-        found = _at_hand(wanted, folder)
+        found = _at_hand(wanted, architecture, folder)
         if told:
             missing = [pin for pin in wanted if pin.name not in found]
             raise PackageError(_why(missing, architecture, folder, told))
     return [found[pin.name] for pin in wanted]
 
 
-def _at_hand(wanted: Iterable[Pin], folder: Path) -> Mapping[str, Wheel]:
+def _at_hand(wanted: Iterable[Pin], architecture: Architecture, folder: Path) -> Mapping[str, Wheel]:
     """By name. A file whose hash is not in the lock file does not count, whatever its name says."""
     files: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(folder.glob("*.whl")):
-        name, version, *_ = parse_wheel_filename(path.name)
-        files.setdefault((name, str(version)), []).append(path)
+        name, version, _, tags = parse_wheel_filename(path.name)
+        if any(_runs_there(tag, architecture) for tag in tags):
+            files.setdefault((name, str(version)), []).append(path)
     found = {}
     for pin in wanted:
         for path in files.get((pin.name, pin.version), []):
@@ -91,16 +94,19 @@ def _at_hand(wanted: Iterable[Pin], folder: Path) -> Mapping[str, Wheel]:
     return found
 
 
+def _runs_there(tag: Tag, architecture: Architecture) -> bool:
+    return tag.platform in {"any", *architecture.platforms} and tag.abi in _ABIS
+
+
 def _pip_download(what: Sequence[str], architecture: Architecture, folder: Path) -> str:
     """What pip complained of, or nothing."""
     major, minor = PYTHON
-    abi = f"cp{major}{minor}"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
             *("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", str(folder)),
             *("--implementation", "cp", "--python-version", f"{major}.{minor}"),
-            *(word for tag in (abi, "abi3", "none") for word in ("--abi", tag)),
+            *(word for abi in _ABIS for word in ("--abi", abi)),
             *(word for platform in architecture.platforms for word in ("--platform", platform)),
             *what,
         ],
@@ -116,7 +122,9 @@ def _why(missing: Sequence[Pin], architecture: Architecture, folder: Path, told:
     lacking = []
     for pin in missing:
         one = folder / f"{pin.name}.one.txt"
-        one.write_text(f"{pin} " + " ".join(f"--hash=sha256:{digest}" for digest in sorted(pin.hashes)) + "\n")
+        one.write_text(
+            f"{pin} " + " ".join(f"--hash=sha256:{digest}" for digest in sorted(pin.hashes)) + "\n"
+        )
         try:
             said = _pip_download(["--requirement", str(one)], architecture, folder)
         finally:
