@@ -86,7 +86,7 @@ BREAKS: Final[list[tuple[Check, str, Change]]] = [
     (checks.nothing_is_public, "bucket", deep("edge.Console", "PublicAccessBlockConfiguration", "BlockPublicPolicy", value=False)),
     (checks.nothing_is_public, "database", setting("data.Writer", PubliclyAccessible=True)),
     (checks.nothing_is_public, "subnet", setting("network.PrivateSubnetA", MapPublicIpOnLaunch=True)),
-    (checks.nothing_is_public, "queue", statement("messaging.QueuesOfTheBus", 1, "Principal", {"AWS": "*"})),
+    (checks.nothing_is_public, "queue", statement("messaging.EventsPolicy", 1, "Principal", {"AWS": "*"})),
     (checks.nothing_is_public, "files", statement("edge.ConsolePolicy", 1, "Principal", "*")),
     (checks.nobody_comes_in_from_anywhere, "group", setting("network.ProxySecurityGroup", SecurityGroupIngress=[ANYBODY])),
     (checks.nobody_comes_in_from_anywhere, "IPv6", setting("network.ProxySecurityGroup", SecurityGroupIngress=[{"CidrIpv6": "::/0"}])),

@@ -205,6 +205,7 @@ def test_functions_that_read_their_own_secrets_may_read_no_others() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_functions_never_want_more_connections_than_the_proxy_has(stage: str) -> None:
+    """Seen red without maximum_concurrency at bury_run in app.py."""
     figures = connections.budget(StageFile.of(stage), of_app(app, stage))
     assert figures.problems() == []
     assert figures.wanted == 2 * sum(figures.concurrency.values())
@@ -224,7 +225,6 @@ def test_too_many_runs_at_once_are_told_in_a_sentence() -> None:
 
 
 def test_a_function_that_nothing_limits_is_refused() -> None:
-    """Seen red in bury_run, before app.py said how many of it may run at once."""
     unlimited = Function("bury_run", 60, queue="runs_dead")
     with pytest.raises(ValueError, match="Nothing limits how many run at once of bury_run"):
         connections.budget(StageFile.of("prod"), [unlimited])
