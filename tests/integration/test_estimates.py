@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.agents import email_drafter
+from chalicelib.agents import email_drafter, lead_source
 from chalicelib.agents.prompts import email_draft
 from chalicelib.db.queries import estimates as queries
 from chalicelib.domain.access import Role
@@ -185,7 +185,7 @@ def past(
             id=run_id,
             calls=given["calls"],
             config=json.dumps(given.get("config", {"industries": ["logistics"], "batchSize": batch})),
-            version=given.get("version", "1"),
+            version=given.get("version", lead_source.AGENT.version),
             replay_of=given.get("replay_of"),
             output=json.dumps(given.get("output", {})),
         )
@@ -252,7 +252,11 @@ def test_an_estimate_reads_a_few_runs_and_their_lines(
     """However many runs there are. Seen red with every condition asked at once: the planner sorted all runs."""
     config = leads(world, batch=10)
     past(world, config, [{"calls": 3}] * 22)
-    long_ago = {"completed_at": BEGIN - timedelta(days=9), "started_at": BEGIN - timedelta(days=9)}
+    long_ago = {
+        "completed_at": BEGIN - timedelta(days=9),
+        "started_at": BEGIN - timedelta(days=9),
+        "agent_version": lead_source.AGENT.version,
+    }
     past_runs(world.database, world.ours.manager, [{"agent_config_id": config, **long_ago}] * 3000)
     for table in ("agent_runs", "usage_entries", "usage_months", "budgets", "agent_configs", "customers"):
         postgres.execute(f"VACUUM (FREEZE, ANALYZE) {table}", database=database_name)
