@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 LOCK := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header --universal --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-fast check bench fmt lock clean
+.PHONY: help install run demo rotate-keys test test-fast check bench fmt lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ run: install ## the whole product on this machine, with demo data; Ctrl-C stops 
 
 demo: install ## a tour: a run, its approvals, their effects and events
 	@exec $(PY) -m local.demo
+
+rotate-keys: install ## on this machine: a new wrapping key, and every saved key under it
+	@$(PY) -m local.rotate_keys
 
 test: install ## every test, on all cores
 	$(PY) -m pytest -n auto

@@ -6,7 +6,7 @@ from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib.api import routes
 from chalicelib.settings import queues
-from chalicelib.workers import effects, outbox, runs, sweep
+from chalicelib.workers import effects, outbox, rotation, runs, sweep
 
 app = Chalice(app_name="bevyly-agents")
 app.debug = False
@@ -42,6 +42,13 @@ def apply_decisions(event: SQSEvent) -> None:
 def start_event_runs(event: SQSEvent) -> None:
     """Events of the bus, some of which agents wait for."""
     runs.start_for_events(event)
+
+
+# By hand
+@app.lambda_function()
+def rotate_keys(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Put every saved key's data key under the current wrapping key; started again, it goes on."""
+    return rotation.rotate(event, context)
 
 
 # Schedules

@@ -8,12 +8,15 @@ from typing import Final
 
 from bench import (
     api_list,
+    cache_savings,
     engine_vs_dbos,
     flow_control,
     import_app,
     map_parallel,
     noisy_tenant,
+    provider_client,
     run_cost_growth,
+    vault,
 )
 from bench.measuring import Report
 
@@ -25,7 +28,10 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
         "flow_control": flow_control.measure,
         "map_parallel": map_parallel.measure,
         "noisy_tenant": noisy_tenant.measure,
+        "provider_client": provider_client.measure,
         "run_cost_growth": run_cost_growth.measure,
+        "cache_savings": cache_savings.measure,
+        "vault": vault.measure,
     }
 )
 

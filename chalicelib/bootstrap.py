@@ -3,20 +3,22 @@
 import ssl
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
-from chalicelib.domain.errors import CredentialRejected
 from chalicelib.domain.ids import CustomerId
-from chalicelib.domain.money import Terms
 from chalicelib.domain.ports import EventSink, Issuer, Signals
 from chalicelib.observability import set_up_logging
 from chalicelib.settings import Settings, settings
 
 if TYPE_CHECKING:
     from chalicelib.integrations.oidc.verifier import TokenVerifier
+    from chalicelib.integrations.vault.envelope import Envelopes
+    from chalicelib.services.integrations import Integrations
+    from chalicelib.services.keys import Keys
     from chalicelib.services.outbox import Relay
+    from chalicelib.services.rotation import Rotation
     from chalicelib.services.runs.context import Providers
     from chalicelib.services.runs.execute import Engine
     from chalicelib.services.schedules import Scheduler
@@ -90,55 +92,35 @@ class Context:
 
         return [EventBridgeSink(self.settings)] if "eventbridge" in self.settings.event_sinks else []
 
-    def providers(self, _customer_id: CustomerId) -> "Providers":
-        """This tenant's way to the outside: the installation's own keys."""
-        return self._platform
+    @cached_property
+    def vault(self) -> "Envelopes":
+        from chalicelib.integrations.vault import vault_of
+
+        return vault_of(self.settings)
 
     @cached_property
-    def _platform(self) -> "Providers":
-        from chalicelib.integrations.apollo.client import ApolloCompanies
-        from chalicelib.integrations.openai.client import REASONING_HEADROOM, OpenAIModel
-        from chalicelib.integrations.openai.prices import PRICES
-        from chalicelib.services.runs.context import Providers
+    def integrations(self) -> "Integrations":
+        from chalicelib.integrations.accounts import Accounts
+        from chalicelib.services.integrations import Integrations
 
-        given = self.settings
-        return Providers(
-            companies=ApolloCompanies(given.apollo_api_key, given.apollo_base_url)
-            if given.apollo_api_key
-            else NotConfigured("Apollo.io"),
-            model=OpenAIModel(
-                given.openai_api_key,
-                given.openai_base_url,
-                model=given.openai_default_model,
-                max_tokens=given.openai_max_tokens,
-                temperature=given.openai_temperature,
-                token_parameter=given.openai_token_parameter,
-            )
-            if given.openai_api_key
-            else NotConfigured("OpenAI"),
-            terms={
-                "apollo": Terms(calls_per_minute=given.apollo_rate_limit_per_minute),
-                "openai": Terms(
-                    price=PRICES.get(given.openai_default_model),
-                    most_tokens_out=given.openai_max_tokens + REASONING_HEADROOM,
-                ),
-            },
-        )
+        return Integrations(self.database, self.vault, Accounts(self.settings))
 
+    @cached_property
+    def keys(self) -> "Keys":
+        from chalicelib.integrations.accounts import Accounts
+        from chalicelib.services.keys import Keys
 
-@dataclass(frozen=True, slots=True)
-class NotConfigured:
-    """A provider nobody has given a key for; every call says so."""
+        return Keys(self.database, self.vault, Accounts(self.settings))
 
-    provider: str
+    @cached_property
+    def rotation(self) -> "Rotation":
+        from chalicelib.services.rotation import Rotation
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise CredentialRejected(
-            f"No {self.provider} API key configured. An administrator can add one under Integrations.",
-            code="not_configured",
-        )
+        return Rotation(self.database, self.vault)
 
-    search = enrich = answer = _refuse
+    def providers(self, customer_id: CustomerId) -> "Providers":
+        """This tenant's way to the outside."""
+        return self.keys.providers(customer_id)
 
 
 @cache

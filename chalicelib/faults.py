@@ -22,6 +22,8 @@ class Point(StrEnum):
     AFTER_APPLY = "after_apply"
     BEFORE_PUBLISH = "before_publish"
     AFTER_PUBLISH = "after_publish"
+    BEFORE_REWRAP = "before_rewrap"
+    AFTER_REWRAP = "after_rewrap"
 
 
 def _go_on(_point: Point) -> None:

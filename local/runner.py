@@ -107,7 +107,14 @@ class Runner:
             done(_providers_in_words(real, page))
         url = f"http://127.0.0.1:{front.port}"
         with self._step("App") as done:
-            settings = for_the_app(self._environ, origin=url, database=database, cloud=cloud, sandbox=page)
+            settings = for_the_app(
+                self._environ,
+                origin=url,
+                database=database,
+                cloud=cloud,
+                sandbox=page,
+                directory=self.directory,
+            )
             app = self._load_app(settings, log)
             people = [(p.tenant.name, p.role.value, p.email, p.password) for p in PEOPLE]
             site = Site(ROOT / "frontend" / "dist", landing_page(sandbox=page, people=people))

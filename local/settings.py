@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from local.aws import CREDENTIALS, Cloud
 from local.databases import Addresses
@@ -9,6 +10,9 @@ from local.databases import Addresses
 BUS = "bevyly"
 APOLLO_KEY = "sandbox-apollo-key"
 OPENAI_KEY = "sandbox-openai-key"
+SANDBOX_PRICES = "gpt-6-luna=0.10/0.50"
+"""As if it were OpenAI: a cap in dollars refuses a model whose price nobody said."""
+KEY_FILE = "vault.key"  # in the stack's directory, beside its database
 
 _FOREIGN = (
     "AWS_PROFILE",
@@ -54,13 +58,24 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def for_the_app(
-    environ: Mapping[str, str], *, origin: str, database: Addresses, cloud: Cloud, sandbox: str | None
+    environ: Mapping[str, str],
+    *,
+    origin: str,
+    database: Addresses,
+    cloud: Cloud,
+    sandbox: str | None,
+    directory: Path,
 ) -> dict[str, str]:
     """All that the app reads. Real provider keys in `environ` win over the sandbox's."""
     real = RealProviders.of(environ)
     providers = dict[str, str]()
     if sandbox is not None and not real.openai:
-        providers |= {"OPENAI_API_KEY": OPENAI_KEY, "OPENAI_BASE_URL": f"{sandbox}/v1"}
+        providers |= {
+            "OPENAI_API_KEY": OPENAI_KEY,
+            "OPENAI_BASE_URL": f"{sandbox}/v1",
+            "OPENAI_PRICES": environ.get("OPENAI_PRICES", "").strip() or SANDBOX_PRICES,
+            "OPENAI_PRICES_AS_OF": environ.get("OPENAI_PRICES_AS_OF", "").strip() or "2026-11-01",
+        }
     if sandbox is not None and not real.apollo:
         providers |= {"APOLLO_API_KEY": APOLLO_KEY, "APOLLO_BASE_URL": f"{sandbox}/api/v1"}
     return {
@@ -78,4 +93,8 @@ def for_the_app(
         "PUBLIC_ORIGIN": origin,
         "API_PREFIX": "/api",
         "REFRESH_COOKIE_SECURE": "false",
+        "VAULT": "keyfile",
+        "VAULT_KEY_FILE": str(directory / KEY_FILE),
+        # Whoever runs it is its operator, and a model of their own is on this machine.
+        "PROVIDER_PRIVATE_HOSTS": environ.get("PROVIDER_PRIVATE_HOSTS") or "localhost,127.0.0.0/8,::1",
     }

@@ -1,12 +1,12 @@
 """Apollo's endpoints: what each takes, answers and costs, and the odd forms of its errors."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from sandbox import apollo_shapes as shapes
-from sandbox.apollo_accounts import Account, Accounts, OutOfCredits, TooManyCalls
+from sandbox.apollo_accounts import Account, Accounts, OutOfCredits, Plan, TooManyCalls
 from sandbox.apollo_filters import BadParameter, Searches
-from sandbox.ledger import key_of
 from sandbox.records import Company, Person
 from sandbox.text import stable_hash
 from sandbox.wire import Answer, Request, Response, json_response, text_response
@@ -16,12 +16,15 @@ PREFIX: Final = "/api/v1/"
 BARE_PREFIX: Final = "/v1/"  # an older base address: it answers, with nothing
 MOST_ROWS: Final = 50_000
 MOST_A_PAGE: Final = 100
+MOST_PAGES: Final = 500
+MOST_ARTICLES_A_PAGE: Final = 25
 DEFAULT_A_PAGE: Final = 25
 MOST_IN_BULK: Final = 10
 MOBILE_CREDITS: Final = 8
 
 SEARCH_COMPANIES: Final = "mixed_companies/search"
 SEARCH_PEOPLE: Final = "mixed_people/api_search"
+NEWS: Final = "news_articles/search"
 ENDPOINTS: Final[Mapping[str, tuple[str, str]]] = {  # method and the group whose limits count
     SEARCH_COMPANIES: ("POST", "search"),
     SEARCH_PEOPLE: ("POST", "search"),
@@ -29,9 +32,12 @@ ENDPOINTS: Final[Mapping[str, tuple[str, str]]] = {  # method and the group whos
     "organizations/bulk_enrich": ("POST", "enrichment"),
     "people/match": ("POST", "enrichment"),
     "people/bulk_match": ("POST", "enrichment"),
+    NEWS: ("POST", "search"),
     "usage_stats/api_usage_stats": ("POST", "enrichment"),
     "usage_stats/credit_usage_stats": ("POST", "enrichment"),
 }
+USAGE: Final = frozenset({"usage_stats/api_usage_stats", "usage_stats/credit_usage_stats"})
+OUT_OF_CREDITS: Final[Mapping[str | None, int]] = {"no_credit": 422, "payment_required": 402}
 HEALTH: Final = "auth/health"
 RETIRED: Final = frozenset({"mixed_people/search", "people/search", "organizations/search"})
 
@@ -47,8 +53,8 @@ class BadBulk(ValueError):
 
 
 class Apollo:
-    def __init__(self, world: World) -> None:
-        self.accounts = Accounts()
+    def __init__(self, world: World, clock: Callable[[], float] = time.time) -> None:
+        self.accounts = Accounts(clock)
         self._world = world
         self._searches = Searches(world)
         self._replies: Mapping[str, Callable[[Request], Reply]] = {
@@ -58,6 +64,7 @@ class Apollo:
             "organizations/bulk_enrich": self._bulk_enrich,
             "people/match": self._match,
             "people/bulk_match": self._bulk_match,
+            NEWS: self._search_news,
         }
 
     def answer(self, request: Request, kind: str | None = None) -> Answer:
@@ -65,7 +72,7 @@ class Apollo:
         if request.path.startswith(BARE_PREFIX):
             return Answer(json_response(200, _no_rows()))
         endpoint = request.path.removeprefix(PREFIX)
-        key = key_of(request)
+        key = request.key_for("apollo")
         if key.startswith("bad") or kind == "bad_key":
             return Answer(_bad_key())
         account = self.accounts.find(key)
@@ -73,26 +80,27 @@ class Apollo:
             return Answer(json_response(200, {"healthy": True, "is_logged_in": account is not None}))
         if account is None:
             return Answer(_bad_key())
-        if refusal := _refused(request, endpoint, free=account.plan.free or kind == "free_plan"):
+        if refusal := _refused(request, endpoint, account.plan, may_call=kind != "free_plan"):
             return Answer(refusal)
-        return self._counted(request, endpoint, account, without_credit=kind == "no_credit")
+        return self._counted(request, endpoint, account, kind)
 
-    def _counted(self, request: Request, endpoint: str, account: Account, *, without_credit: bool) -> Answer:
+    def _counted(self, request: Request, endpoint: str, account: Account, kind: str | None) -> Answer:
         try:
             headers = self.accounts.count_call(account, endpoint, ENDPOINTS[endpoint][1])
         except TooManyCalls as refusal:
             return Answer(too_many_calls(endpoint, refusal.limit, refusal.window, refusal.retry_after))
         try:
             content, credits_due, subject = self._reply(request, endpoint, account)
-            self.accounts.charge(account, credits_due, empty=without_credit)
+            self.accounts.charge(account, credits_due, empty=kind in OUT_OF_CREDITS)
         except OutOfCredits:
-            return Answer(
-                json_response(422, {"error": "Insufficient credits. Please upgrade your plan."}, headers)
-            )
+            told = {"error": "Insufficient credits. Please upgrade your plan."}
+            return Answer(json_response(OUT_OF_CREDITS.get(kind, 422), told, headers))
         except BadParameter as error:
             return Answer(json_response(422, {"error": str(error)}, headers))
         except BadBulk as error:
             return Answer(json_response(400, _failed_bulk(error), headers))
+        if kind == "reordered":
+            content = _reordered(content)
         return Answer(json_response(200, content, headers), subject=subject, credits=credits_due)
 
     def _reply(self, request: Request, endpoint: str, account: Account) -> Reply:
@@ -112,12 +120,7 @@ class Apollo:
             "partial_results_only": False,
             "disable_eu_prospecting": False,
             "partial_results_limit": 10_000,
-            "pagination": {
-                "page": page,
-                "per_page": per_page,
-                "total_entries": len(found),
-                "total_pages": -(-len(found) // per_page),
-            },
+            "pagination": _pagination(page, per_page, len(found)),
             "accounts": [shapes.account_row(company) for company in rows if company.account_id],
             "organizations": [shapes.search_row(company) for company in rows if not company.account_id],
             "model_ids": [company.account_id or company.id for company in rows],
@@ -132,6 +135,18 @@ class Apollo:
         rows = found[(page - 1) * per_page : page * per_page]
         stubs = [shapes.stub(person, self._world.company_of(person)) for person in rows]
         return {"total_entries": len(found), "people": stubs}, 0, f"page {page}"
+
+    def _search_news(self, request: Request) -> Reply:
+        if not request.parameters.get("organization_ids"):
+            raise BadParameter("organization_ids is required")
+        page, per_page = _paging(request.parameters, most=MOST_ARTICLES_A_PAGE)
+        found = self._searches.news(request.parameters)
+        rows = found[(page - 1) * per_page : page * per_page]
+        content = {
+            "pagination": _pagination(page, per_page, len(found)),
+            "news_articles": [shapes.article(company, article) for company, article in rows],
+        }
+        return content, 1 if rows else 0, f"news, page {page}"
 
     def _enrich(self, request: Request) -> Reply:
         wanted = request.parameters
@@ -155,7 +170,8 @@ class Apollo:
             "unique_domains": len(asked),
             "unique_enriched_records": len(found),
             "missing_records": missing,
-            "organizations": [shapes.enriched(company) for company in found.values()],
+            # In an order of Apollo's own: nobody may rely on the places.
+            "organizations": [shapes.enriched(found[one]) for one in sorted(found)],
         }
         return content, len(found), ",".join(company.domain for company in found.values())
 
@@ -242,20 +258,34 @@ def _bad_key() -> Response:
     return text_response(401, "Invalid API key. Please check your key and try again.")
 
 
-def _refused(request: Request, endpoint: str, *, free: bool) -> Response | None:
+def _refused(request: Request, endpoint: str, plan: Plan, *, may_call: bool) -> Response | None:
     if endpoint in RETIRED:
         hint = "This endpoint is deprecated for API callers. Please use the new endpoint"
         return json_response(422, {"error": f"{hint}: see https://docs.apollo.io/."})
     if endpoint not in ENDPOINTS or request.method != ENDPOINTS[endpoint][0]:
         return json_response(404, {"status": 404, "error": "Not Found"})
-    if free:
-        message = f"api/v1/{endpoint} is not accessible with this api_key on a free plan."
-        content = {
-            "error": f"{message} Please upgrade your plan from https://app.apollo.io/.",
-            "error_code": "API_INACCESSIBLE",
-        }
-        return json_response(403, content)
+    if not plan.has_api or not may_call:
+        return _inaccessible(
+            endpoint, " on a free plan. Please upgrade your plan from https://app.apollo.io/."
+        )
+    if endpoint in USAGE and not plan.sees_usage:
+        return _inaccessible(endpoint, ". Use a master key, or one with the scope of this endpoint.")
     return None
+
+
+def _inaccessible(endpoint: str, why: str) -> Response:
+    message = f"api/v1/{endpoint} is not accessible with this api_key{why}"
+    return json_response(403, {"error": message, "error_code": "API_INACCESSIBLE"})
+
+
+def _reordered(content: Any) -> Any:
+    """A bulk answer from behind, without the nulls of what was not found."""
+    return {
+        name: [one for one in reversed(value) if one is not None]
+        if name in {"matches", "organizations"} and "missing_records" in content
+        else value
+        for name, value in content.items()
+    }
 
 
 def _failed_bulk(error: BadBulk) -> Mapping[str, str]:
@@ -263,19 +293,33 @@ def _failed_bulk(error: BadBulk) -> Mapping[str, str]:
 
 
 def _no_rows() -> Mapping[str, Any]:
-    pagination = {"page": 1, "per_page": DEFAULT_A_PAGE, "total_entries": 0, "total_pages": 0}
-    return {"pagination": pagination, "total_entries": 0, "organizations": [], "accounts": [], "people": []}
+    return {
+        "pagination": _pagination(1, DEFAULT_A_PAGE, 0),
+        "total_entries": 0,
+        "organizations": [],
+        "accounts": [],
+        "people": [],
+    }
 
 
-def _paging(parameters: Mapping[str, Any]) -> tuple[int, int]:
+def _pagination(page: int, per_page: int, total: int) -> Mapping[str, int]:
+    return {
+        "page": page,
+        "per_page": per_page,
+        "total_entries": total,
+        "total_pages": -(-total // per_page),
+    }
+
+
+def _paging(parameters: Mapping[str, Any], *, most: int = MOST_A_PAGE) -> tuple[int, int]:
     page, per_page = (
         _whole(parameters, name, default) for name, default in (("page", 1), ("per_page", DEFAULT_A_PAGE))
     )
     if page < 1:
         raise BadParameter("page must be at least 1")
-    if not 1 <= per_page <= MOST_A_PAGE:
-        raise BadParameter(f"per_page must be between 1 and {MOST_A_PAGE}")
-    if page * per_page > MOST_ROWS:
+    if not 1 <= per_page <= most:
+        raise BadParameter(f"per_page must be between 1 and {most}")
+    if page > MOST_PAGES or page * per_page > MOST_ROWS:
         raise BadParameter(
             f"Only the first {MOST_ROWS:,} records can be displayed. Please narrow your search."
         )

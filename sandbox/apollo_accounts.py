@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,29 +21,39 @@ class Plan:
     search: tuple[int | None, int | None, int | None]
     enrichment: tuple[int | None, int | None, int | None]
     credits: int
-    free: bool = False
+    has_api: bool = True  # else each endpoint is a 403
+    sees_usage: bool = True  # the key has the scope of the usage endpoints
 
     def limits(self, group: str) -> tuple[int | None, int | None, int | None]:
         return self.search if group == "search" else self.enrichment
 
 
+PAID_SEARCH: Final = (200, 6_000, 50_000)
+PAID_ENRICHMENT: Final = (1_000, None, None)
+FREE_WINDOWS: Final = (50, 200, 600)
 ROOMY: Final = Plan((20_000, 600_000, None), (20_000, 600_000, None), DEFAULT_CREDITS)
-PAID: Final = Plan((200, 6_000, 50_000), (1_000, None, None), DEFAULT_CREDITS)
-FREE: Final = Plan((50, 200, 600), (50, 200, 600), 50, free=True)
+PAID: Final = Plan(PAID_SEARCH, PAID_ENRICHMENT, DEFAULT_CREDITS)
+NO_SCOPE: Final = Plan(PAID_SEARCH, PAID_ENRICHMENT, DEFAULT_CREDITS, sees_usage=False)
 TIGHT: Final = Plan((5, 400, 2_000), (5, 400, 2_000), DEFAULT_CREDITS)
-NO_CREDIT: Final = Plan((200, 6_000, 50_000), (1_000, None, None), 0)
+FREE: Final = Plan(FREE_WINDOWS, FREE_WINDOWS, 50)
+FREE_WITHOUT_API: Final = Plan(FREE_WINDOWS, FREE_WINDOWS, 50, has_api=False)
+NO_CREDIT: Final = Plan(PAID_SEARCH, PAID_ENRICHMENT, 0)
 # The first beginning that fits names the plan; a key that fits none is unknown to Apollo.
 PLANS: Final = (
-    (KEY, ROOMY),
-    ("paid-plan-key", PAID),
-    ("limited-key", TIGHT),
-    ("free-plan-key", FREE),
-    ("no-credit-key", NO_CREDIT),
+    (KEY, ROOMY, "everything works; far wider limits than Apollo's"),
+    ("paid-plan-key", PAID, "a paid plan with its real limits"),
+    ("limited-key", TIGHT, "five calls a minute"),
+    ("free-limits-key", FREE, "a free plan that may call, with its real limits and 50 credits"),
+    ("free-plan-key", FREE_WITHOUT_API, "a free plan that may not call: 403"),
+    ("no-credit-key", NO_CREDIT, "no credits: paid calls are 422"),
+    ("no-scope-key", NO_SCOPE, "may not see its usage: 403 there"),
 )
 
 
 @dataclass(slots=True)
 class Account:
+    number: int  # in the order of the first calls
+    key: str = field(repr=False)
     plan: Plan
     granted: int
     used: int = 0
@@ -65,26 +75,33 @@ class TooManyCalls(Exception):
 
 
 class Accounts:
-    def __init__(self) -> None:
+    """One account a key. Those of the plans' own keys are open from the start."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._accounts = dict[str, Account]()
+        for beginning, *_ in PLANS:
+            self.find(beginning)
 
     def find(self, key: str) -> Account | None:
         """The key's account, opened with its plan's credits at its first call; None for an unknown key."""
-        plan = next((plan for beginning, plan in PLANS if key.startswith(beginning)), None)
+        plan = next((plan for beginning, plan, _ in PLANS if key.startswith(beginning)), None)
         if plan is None:
             return None
         with self._lock:
-            return self._accounts.setdefault(key, Account(plan, plan.credits))
+            return self._accounts.setdefault(key, Account(len(self._accounts), key, plan, plan.credits))
 
-    def grant(self, key: str, credits_left: int) -> bool:
-        """Set what the key has left; False for an unknown key."""
-        account = self.find(key)
-        if account is None:
-            return False
+    def listed(self) -> Sequence[Account]:
+        with self._lock:
+            return tuple(self._accounts.values())
+
+    def numbered(self, number: int) -> Account | None:
+        return next((account for account in self.listed() if account.number == number), None)
+
+    def set_left(self, account: Account, credits_left: int) -> None:
         with self._lock:
             account.granted = account.used + credits_left
-        return True
 
     def charge(self, account: Account, credits_due: int, *, empty: bool = False) -> None:
         """Raises OutOfCredits, and takes nothing, when the balance (none if `empty`) does not cover it."""
@@ -95,7 +112,7 @@ class Accounts:
 
     def count_call(self, account: Account, endpoint: str, group: str) -> Mapping[str, str]:
         """Count the call in its fixed windows and say so in headers. Raises TooManyCalls, uncounted."""
-        now = int(time.time())
+        now = int(self._clock())
         slots = [(endpoint, name, now // seconds) for name, seconds in WINDOWS]
         limits = account.plan.limits(group)
         with self._lock:
@@ -107,6 +124,19 @@ class Accounts:
                 used = account.calls[slot] = account.calls.get(slot, 0) + 1
                 headers |= _window_headers(slot[1], limit, used)
         return headers
+
+    def calls_of(self, account: Account) -> Mapping[str, int]:
+        """How many calls the account's windows hold now, over all endpoints, by the window's name."""
+        now = int(self._clock())
+        with self._lock:
+            return {
+                USAGE_NAMES[name]: sum(
+                    used
+                    for (_, window, number), used in account.calls.items()
+                    if window == name and number == now // seconds
+                )
+                for name, seconds in WINDOWS
+            }
 
     def credit_usage(self, account: Account) -> Mapping[str, Any]:
         with self._lock:
@@ -125,7 +155,7 @@ class Accounts:
 
     def api_usage(self, account: Account, endpoints: Mapping[str, str]) -> Mapping[str, Any]:
         """By endpoint (with its group), the limit and the use of each window."""
-        now = int(time.time())
+        now = int(self._clock())
         usage = dict[str, Any]()
         with self._lock:
             for endpoint, group in endpoints.items():

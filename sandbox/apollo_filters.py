@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import Any, Final, TypeAlias
 
 from sandbox.geography import COUNTRY_ALIASES
-from sandbox.records import PLACEHOLDER_EMAIL, Company, Person
+from sandbox.records import PLACEHOLDER_EMAIL, Article, Company, Person
 from sandbox.world import World
 
 MOST_DOMAINS: Final = 1_000
@@ -47,6 +47,20 @@ class Searches:
     def people(self, parameters: Mapping[str, Any]) -> Sequence[Person]:
         names = PERSON_FILTERS.keys() | PEOPLES_COMPANY_FILTERS | OWN_OF_PEOPLE
         return self._people(_canonical(parameters, names))
+
+    def news(self, parameters: Mapping[str, Any]) -> Sequence[tuple[Company, Article]]:
+        """The articles about the companies named, newest first."""
+        wanted = dict.fromkeys(_list(parameters.get("organization_ids")))
+        companies = {one.id: one for one in map(self._world.by_id.get, wanted) if one}
+        categories = set(_lowered(parameters.get("categories") or []))
+        low, high = _days(parameters.get("published_at"))
+        found = [
+            (company, article)
+            for company in companies.values()
+            for article in company.news
+            if low <= article.on.isoformat() <= high and (not categories or article.category in categories)
+        ]
+        return sorted(found, key=lambda pair: pair[1].on, reverse=True)
 
     def _find_companies(self, canonical: str) -> Sequence[Company]:
         tests = [COMPANY_FILTERS[name](value) for name, value in json.loads(canonical).items()]
@@ -155,6 +169,15 @@ def _day(text: str) -> str:
     if not re.match(r"\d{4}-\d{2}-\d{2}", text):
         raise ValueError(text)
     return text[:10]
+
+
+def _days(value: Any) -> tuple[str, str]:
+    """A range of days, open where nothing is said."""
+    given = value if isinstance(value, dict) else {}
+    try:
+        return _day(str(given.get("min") or "0001-01-01")), _day(str(given.get("max") or "9999-12-31"))
+    except ValueError as error:
+        raise BadParameter("published_at must be dates, as 2026-10-31") from error
 
 
 def _technologies(value: Any) -> CompanyTest:

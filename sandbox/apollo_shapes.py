@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from sandbox.records import PLACEHOLDER_EMAIL, WORLD_DAY, Company, FundingEvent, Person
+from sandbox.records import PLACEHOLDER_EMAIL, WORLD_DAY, Article, Company, FundingEvent, Person
 from sandbox.text import stable_hash
 from sandbox.world import World
 
@@ -77,7 +77,7 @@ def enriched(company: Company) -> Shape:
         "total_funding_printed": money(company.total_funding) if company.funding else None,
         "latest_funding_round_date": _instant(latest) if latest else None,
         "latest_funding_stage": latest.stage if latest else None,
-        "funding_events": [_funding_event(event) for event in reversed(company.funding)],
+        "funding_events": [_funding_event(company, event) for event in reversed(company.funding)],
         "technology_names": [technology.name for technology in company.technologies],
         "current_technologies": [
             {"uid": technology.uid, "name": technology.name, "category": technology.category}
@@ -90,6 +90,19 @@ def enriched(company: Company) -> Shape:
         "organization_headcount_twenty_four_month_growth": two_years,
         "num_suborganizations": 0,
         "retail_location_count": 0,
+    }
+
+
+def article(company: Company, told: Article) -> Shape:
+    return {
+        "id": told.id,
+        "title": told.title,
+        "url": told.url,
+        "domain": told.url.split("/")[2],
+        "snippet": told.snippet,
+        "published_at": f"{told.on.isoformat()}T08:00:00.000+00:00",
+        "event_categories": [told.category],
+        "organizations": [{"id": company.id, "name": company.name, "primary_domain": company.domain}],
     }
 
 
@@ -184,11 +197,12 @@ def _instant(event: FundingEvent) -> str:
     return f"{event.on.isoformat()}T00:00:00.000+00:00"
 
 
-def _funding_event(event: FundingEvent) -> Shape:
+def _funding_event(company: Company, event: FundingEvent) -> Shape:
+    told = next((one for one in company.news if one.id == event.id), None)
     return {
         "id": event.id,
         "date": _instant(event),
-        "news_url": None,
+        "news_url": told.url if told else None,
         "type": event.stage,
         "investors": event.investors,
         "amount": money(event.amount),

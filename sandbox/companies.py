@@ -8,7 +8,7 @@ from typing import Final
 from sandbox.dice import chance, object_id, phone_number
 from sandbox.geography import COUNTRIES, Country
 from sandbox.industries import COMMON_TECHNOLOGIES, INDUSTRIES, TECHNOLOGIES, Industry, Trade
-from sandbox.news import Subject, signals_of
+from sandbox.news import Subject, articles_of, signals_of
 from sandbox.records import WORLD_DAY, Company, FundingEvent, Technology
 from sandbox.text import ascii_slug
 
@@ -114,6 +114,7 @@ def _company(rng: Random, industry: Industry, country: Country, names: set[str])
         funding=funding,
         signals=signals,
         open_roles=open_roles,
+        news=articles_of(name, funding, signals),
         heads=_heads(industry, employees),
         growth=growth,
     )
@@ -130,10 +131,6 @@ def _unused_name(rng: Random, trade: Trade, country: Country, names: set[str]) -
         if name not in names:
             names.add(name)
             return name
-
-
-def _object_id(rng: Random) -> str:
-    return f"{rng.getrandbits(96):024x}"
 
 
 def _head_count(rng: Random) -> int:

@@ -34,6 +34,7 @@ class Entry:
     trace: str | None
     request_hash: str
     fault: str | None  # what was made to go wrong with it
+    stored: bool = False  # the caller let the provider keep the exchange
 
 
 class Ledger:
@@ -51,7 +52,7 @@ class Ledger:
             at=datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             provider=provider,
             path=request.path,
-            key_last4=key_of(request)[-4:],
+            key_last4=request.key_for(provider)[-4:],
             credits=answer.credits,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
@@ -62,6 +63,7 @@ class Ledger:
             trace=next((request.headers[name] for name in TRACE_HEADERS if name in request.headers), None),
             request_hash=request.digest,
             fault=fault,
+            stored=answer.stored,
         )
         with self._lock:
             self._entries.append(entry)
@@ -76,10 +78,7 @@ class Ledger:
 
     def totals(self) -> Mapping[str, Mapping[str, int]]:
         """By provider: calls, paid calls, credits, prompt and completion tokens."""
-        totals = {
-            name: _sums([e for e in self.entries() if e.provider == name]) for name in ("apollo", "openai")
-        }
-        return totals | {"all": _sums(self.entries())}
+        return totals_of(self.entries())
 
     def reset(self) -> None:
         with self._lock:
@@ -88,12 +87,10 @@ class Ledger:
                 self._file.write_text("", "utf-8")
 
 
-def key_of(request: Request) -> str:
-    """The caller's key: Apollo's header, or OpenAI's bearer token."""
-    key = request.headers.get("x-api-key")
-    return (
-        key if key is not None else request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    )
+def totals_of(entries: Sequence[Entry]) -> Mapping[str, Mapping[str, int]]:
+    """The sums of each provider's entries and, under `all`, of all."""
+    totals = {name: _sums([one for one in entries if one.provider == name]) for name in ("apollo", "openai")}
+    return totals | {"all": _sums(entries)}
 
 
 def _sums(entries: Sequence[Entry]) -> dict[str, int]:

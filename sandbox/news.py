@@ -8,8 +8,8 @@ from typing import Final
 from sandbox.dice import chance
 from sandbox.geography import COUNTRIES, City, Country
 from sandbox.industries import Industry
-from sandbox.records import WORLD_DAY, FundingEvent, Signal
-from sandbox.text import comma_list
+from sandbox.records import WORLD_DAY, Article, FundingEvent, Signal
+from sandbox.text import ascii_slug, comma_list, stable_hash
 
 RECENT: Final = timedelta(days=420)
 MONTHS: Final = (
@@ -26,6 +26,34 @@ MONTHS: Final = (
     "November",
     "December",
 )
+OUTLETS: Final = (
+    "Quayside Business",
+    "The Foundry Gazette",
+    "Regional Trade Post",
+    "Plain Figures",
+    "Morning Ledger",
+)
+# What Apollo files a piece of news under, by the signal's kind.
+CATEGORIES: Final = {
+    "funding": "investment",
+    "hiring": "hires",
+    "leadership": "hires",
+    "growth": "expands",
+    "new_office": "expands",
+    "launch": "launches",
+    "partnership": "partners_with",
+    "certification": "receives_award",
+}
+AND_THEN: Final = {
+    "funding": "The money is meant for new colleagues and for the product.",
+    "hiring": "Applications are open until the end of the quarter.",
+    "leadership": "The search had taken some months.",
+    "growth": "More desks have been ordered.",
+    "new_office": "The first colleagues have moved in.",
+    "launch": "A few customers had tried it before.",
+    "partnership": "Work together begins in the next quarter.",
+    "certification": "The audit had taken some weeks.",
+}
 FAST_GROWTH: Final = 0.15  # of the head count in a year
 
 
@@ -59,6 +87,30 @@ def signals_of(rng: Random, about: Subject) -> tuple[Signal, ...]:
             break
         found.append(tell(rng, about))
     return tuple(sorted(found[:2], key=lambda signal: signal.on, reverse=True))
+
+
+def articles_of(
+    name: str, funding: tuple[FundingEvent, ...], signals: tuple[Signal, ...]
+) -> tuple[Article, ...]:
+    """One article a signal and one a round of money, newest first. A round's article has the round's id."""
+    told = [_article(name, signal) for signal in signals if signal.kind != "funding"]
+    told += [_article(name, _funded(name, event), event.id) for event in funding]
+    return tuple(sorted(told, key=lambda one: one.on, reverse=True))
+
+
+def _article(name: str, signal: Signal, article_id: str = "") -> Article:
+    throw = stable_hash("article", name, signal.sentence)
+    outlet = OUTLETS[throw % len(OUTLETS)]
+    title = signal.sentence.rstrip(".")
+    return Article(
+        id=article_id or f"{throw:024x}",
+        on=signal.on,
+        category=CATEGORIES[signal.kind],
+        title=title,
+        snippet=f"{signal.sentence} {AND_THEN[signal.kind]}",
+        outlet=outlet,
+        url=f"https://{ascii_slug(outlet)}.example/{signal.on.year}/{ascii_slug(title)[:80].rstrip('-')}",
+    )
 
 
 def _funded(name: str, event: FundingEvent) -> Signal:

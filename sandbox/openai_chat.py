@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sandbox.answers import answer_text
-from sandbox.facts import fenced, text_of
-from sandbox.ledger import key_of
-from sandbox.schema import strict_fault
+from sandbox.facts import text_of
+from sandbox.openai_requests import KNOWN_MODELS, BadRequest, checked, no_such_model, too_long
 from sandbox.text import stable_hash
 from sandbox.wire import Answer, Request, Response, json_response
 
@@ -19,25 +18,17 @@ KEY: Final = "sandbox-openai-key"
 NO_QUOTA_KEY: Final = "no-quota-key"
 COMPLETIONS: Final = "/v1/chat/completions"
 MODELS: Final = "/v1/models"
-DEFAULT_MODEL: Final = "gpt-6-luna"
-# Model, and whether it reasons (and so refuses `temperature` and `max_tokens`).
-KNOWN_MODELS: Final[Mapping[str, bool]] = {
-    DEFAULT_MODEL: True,
-    "gpt-6": True,
-    "gpt-5-mini": True,
-    "gpt-4.1": False,
-    "gpt-4.1-mini": False,
+# All are of the type `insufficient_quota`; a key that begins with NO_QUOTA_KEY may end with its code.
+QUOTA_CODES: Final[Mapping[str, str]] = {
+    "insufficient_quota": "You exceeded your current quota, please check your plan and billing details.",
+    "credit_balance_exhausted": "Your organization has no prepaid credits remaining. Please add credits.",
+    "organization_spend_limit_exceeded": "Your organization has reached its monthly spend limit.",
+    "project_spend_limit_exceeded": "Your project has reached its monthly spend limit.",
+    "organization_usage_limit_exceeded": "Your organization has reached its approved usage limit.",
 }
 MODEL_CREATED: Final = 1_780_000_000
-LONGEST_PROMPT: Final = 200_000  # tokens
 CACHED_FROM: Final = 1_024  # tokens; shorter prompts are never cached
 CHARACTERS_A_TOKEN: Final = 4
-
-
-class BadRequest(Exception):
-    def __init__(self, message: str, *, param: str | None, code: str | None, status: int = 400) -> None:
-        super().__init__(message)
-        self.param, self.code, self.status = param, code, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +51,7 @@ class OpenAI:
 
     def answer(self, request: Request, kind: str | None = None) -> Answer:
         """The answer to one call. `kind` is a fault that the model or the key is to show."""
-        key = key_of(request)
+        key = request.key_for("openai")
         if kind == "bad_key" or not key.startswith((KEY, NO_QUOTA_KEY)):
             return Answer(_bad_key(key))
         if request.path.startswith(MODELS) and request.method == "GET":
@@ -68,10 +59,10 @@ class OpenAI:
         if request.path != COMPLETIONS or request.method != "POST":
             message = f"Invalid URL ({request.method} {request.path})"
             return Answer(error_response(404, message, "invalid_request_error"))
-        if kind == "quota" or key.startswith(NO_QUOTA_KEY):
-            return Answer(_no_quota())
+        if code := _spent(key, kind):
+            return Answer(error_response(429, QUOTA_CODES[code], "insufficient_quota", code=code))
         try:
-            body = _checked(request.json)
+            body = checked(request.json)
             completion = self._complete(body, kind)
         except BadRequest as error:
             return Answer(
@@ -84,19 +75,18 @@ class OpenAI:
             subject=str(body["model"]),
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            stored=body.get("store") is True,
         )
 
     def _complete(self, body: Mapping[str, Any], kind: str | None) -> Completion:
         prompt = "\n".join(text_of(message) for message in body["messages"])
         asked = json.dumps(body.get("response_format") or "")
         prompt_tokens = tokens(prompt) + tokens(asked) + 3 * len(body["messages"]) + 3
-        if prompt_tokens > LONGEST_PROMPT:
-            raise BadRequest(
-                f"This model's maximum context length is {LONGEST_PROMPT} tokens. However, your messages "
-                f"resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
-                param="messages",
-                code="context_length_exceeded",
-            )
+        model = str(body["model"])
+        if kind == "model_not_found":
+            raise no_such_model(model)
+        if kind == "context_length" or prompt_tokens > KNOWN_MODELS[model].context:
+            raise too_long(model, max(prompt_tokens, KNOWN_MODELS[model].context + 1))
         reasoning = _reasoning_tokens(body, prompt)
         text, refusal, reason = self._written(body, kind)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -111,7 +101,7 @@ class OpenAI:
             refusal=refusal,
             finish_reason=reason,
             prompt_tokens=prompt_tokens,
-            cached_tokens=self._cached(str(body["model"]), prompt, prompt_tokens),
+            cached_tokens=self._cached(model, prompt, prompt_tokens),
             completion_tokens=reasoning + written,
             reasoning_tokens=reasoning,
         )
@@ -121,7 +111,7 @@ class OpenAI:
             return "", "I'm sorry, but I can't help with that request.", "stop"
         if kind == "content_filter":
             return "", None, "content_filter"
-        text = answer_text(fenced(body["messages"]), body.get("response_format"))
+        text = answer_text(body["messages"], body.get("response_format"))
         if kind == "invalid_json":
             text = f"Here is what you asked for: {text[: len(text) * 2 // 3]} …"
         return text, None, "stop"
@@ -168,9 +158,15 @@ def _bad_key(key: str) -> Response:
     return error_response(401, message, "invalid_request_error", code="invalid_api_key")
 
 
-def _no_quota() -> Response:
-    message = "You exceeded your current quota, please check your plan and billing details."
-    return error_response(429, message, "insufficient_quota", code="insufficient_quota")
+def _spent(key: str, kind: str | None) -> str:
+    """The code of the quota that is used up, or nothing."""
+    if kind == "quota":
+        return "insufficient_quota"
+    if kind in QUOTA_CODES:
+        return str(kind)
+    if not key.startswith(NO_QUOTA_KEY):
+        return ""
+    return next((code for code in QUOTA_CODES if key.endswith(code)), "insufficient_quota")
 
 
 def _models(wanted: str) -> Response:
@@ -192,69 +188,8 @@ def _model(name: str) -> Mapping[str, Any]:
     return {"id": name, "object": "model", "created": MODEL_CREATED, "owned_by": "sandbox"}
 
 
-def _checked(body: Any) -> Mapping[str, Any]:
-    """The body, or BadRequest in OpenAI's words for the first thing wrong with it."""
-    if not isinstance(body, dict):
-        raise BadRequest("We could not parse the JSON body of your request.", param=None, code=None)
-    model, messages = body.get("model"), body.get("messages")
-    if not isinstance(model, str):
-        raise BadRequest("you must provide a model parameter", param="model", code=None)
-    if model not in KNOWN_MODELS:
-        message = f"The model `{model}` does not exist or you do not have access to it."
-        raise BadRequest(message, param=None, code="model_not_found", status=404)
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
-        raise BadRequest("Invalid 'messages': expected an array of messages.", param="messages", code=None)
-    if body.get("stream"):
-        raise BadRequest("The sandbox does not stream.", param="stream", code="unsupported_value")
-    _check_sampling(body, reasons=KNOWN_MODELS[model])
-    _check_format(body.get("response_format"))
-    return body
-
-
-def _check_sampling(body: Mapping[str, Any], *, reasons: bool) -> None:
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise BadRequest("Invalid token limit: expected an integer of at least 1.", param=None, code=None)
-    if not reasons:
-        return
-    if body.get("temperature") is not None:
-        raise BadRequest(
-            f"Unsupported value: 'temperature' does not support {body['temperature']} with this model. "
-            "Only the default (1) value is supported.",
-            param="temperature",
-            code="unsupported_value",
-        )
-    if body.get("max_tokens") is not None:
-        raise BadRequest(
-            "Unsupported parameter: 'max_tokens' is not supported with this model. "
-            "Use 'max_completion_tokens' instead.",
-            param="max_tokens",
-            code="unsupported_parameter",
-        )
-
-
-def _check_format(wanted: Any) -> None:
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
-        return
-    described = wanted.get("json_schema")
-    if (
-        not isinstance(described, dict)
-        or not isinstance(described.get("schema"), dict)
-        or not described.get("name")
-    ):
-        raise BadRequest(
-            "Missing required parameter: 'response_format.json_schema'.",
-            param="response_format.json_schema",
-            code="missing_required_parameter",
-        )
-    why = strict_fault(described["schema"]) if described.get("strict") else None
-    if why:
-        message = f"Invalid schema for response_format '{described['name']}': {why}"
-        raise BadRequest(message, param="response_format", code=None)
-
-
 def _reasoning_tokens(body: Mapping[str, Any], prompt: str) -> int:
-    if not KNOWN_MODELS[str(body["model"])] or body.get("reasoning_effort") in {"none", "minimal"}:
+    if not KNOWN_MODELS[str(body["model"])].reasons or body.get("reasoning_effort") in {"none", "minimal"}:
         return 0
     return 64 * (1 + stable_hash(prompt) % 3)
 

@@ -32,7 +32,9 @@ FOUNDER_MAY_STILL_LEAD: Final = 2000
 TOP_OF_YOUNG: Final = _jobs(
     "c_suite", "Founder & CEO/founder/0; Co-Founder/founder/0; Owner/owner/0; Managing Director/c_suite/0"
 )
-TOP_OF_SMALL: Final = _jobs("c_suite", "Owner/owner/0; Managing Director/c_suite/0; President/c_suite/0")
+TOP_OF_SMALL: Final = _jobs(
+    "c_suite", "Owner/owner/0; Managing Director/c_suite/0; Managing Partner/partner/0"
+)
 TOP_OF_LARGE: Final = _jobs("c_suite", "Chief Executive Officer/c_suite/0")
 JOBS: Final = (
     *_jobs(
@@ -77,7 +79,6 @@ JOBS: Final = (
     ),
     *_jobs("support", "Head of Customer Success/head/30; Customer Success Manager/manager/15"),
     *_jobs("legal", "General Counsel/c_suite/250; Legal Counsel/senior/150"),
-    *_jobs("consulting", "Partner/partner/400"),
 )
 FITTING: Final = {
     (low, high): tuple(job for job in JOBS if low >= job.fewest)

@@ -36,6 +36,19 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Article:
+    """Something that was written about a company."""
+
+    id: str
+    on: date
+    category: str  # as Apollo has it: investment, hires, launches…
+    title: str
+    snippet: str
+    outlet: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Company:
     id: str
     account_id: str | None  # set when the team's own CRM already has the company
@@ -60,6 +73,7 @@ class Company:
     signals: tuple[Signal, ...]  # newest first
     open_roles: tuple[str, ...]
     heads: dict[str, int]  # department to people
+    news: tuple[Article, ...]  # newest first; each signal and each round of money has one
     growth: tuple[float, float, float]  # of the head count over 6, 12 and 24 months
 
     @property

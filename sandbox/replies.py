@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox.facts import Facts, plain_name
+from sandbox.facts import Facts, plain_name, worded
 from sandbox.text import sentences
 
-TEXT_NAMES: Final = ("replyText", "reply", "replyBody", "text", "body", "message", "content")
 QUOTED_FROM: Final = re.compile(
     r"^(>|on .+ wrote:|am .+ schrieb .+:|le .+ a écrit|-+ ?original message)", re.IGNORECASE
 )
@@ -39,6 +38,9 @@ INTENTS: Final = (
         "Stop writing to this person and add the address to the suppression list.",
         "opt_out",
         "do_not_contact",
+        "stop",
+        "not_interested",
+        "negative",
     ),
     _intent(
         "bounce",
@@ -48,6 +50,9 @@ INTENTS: Final = (
         "Do not write to this address again; look for another way to reach the company.",
         "undeliverable",
         "wrong_person",
+        "automatic",
+        "other",
+        "neutral",
     ),
     _intent(
         "out_of_office",
@@ -59,6 +64,9 @@ INTENTS: Final = (
         "Write again after their return.",
         "ooo",
         "auto_reply",
+        "automatic",
+        "other",
+        "neutral",
     ),
     _intent(
         "referral",
@@ -70,6 +78,8 @@ INTENTS: Final = (
         "Write to the person they name, and mention who passed it on.",
         "wrong_person",
         "forwarded",
+        "other",
+        "neutral",
     ),
     _intent(
         "not_now",
@@ -82,6 +92,8 @@ INTENTS: Final = (
         "Set a reminder and write again at the time they name.",
         "later",
         "timing",
+        "other",
+        "neutral",
     ),
     _intent(
         "objection",
@@ -107,29 +119,28 @@ INTENTS: Final = (
         "question",
     ),
 )
-UNCLEAR: Final = Intent(
-    "not_now", re.compile(""), 0.4, "Let a person read this reply.", ("other", "unclear", "neutral")
-)
+UNCLEAR: Final = _intent("unclear", "", 0.4, "Let a person read this reply.", "other", "neutral", "not_now")
 
 
-def classification(facts: Facts) -> Mapping[str, Any]:
+def reply_text(facts: Facts) -> str:
+    """The reply as it stands in the facts; empty when there is none."""
+    return worded(facts.raw("replyText"))
+
+
+def classification(reply: str) -> Mapping[str, Any]:
     """`category`, `confidence`, `nextStep` and `quote`, the last a literal part of the reply."""
-    reply = facts.raw(*TEXT_NAMES)
-    text = str(reply) if isinstance(reply, str) else ""
-    own_lines = _own_part(text)
-    intent, quote = _read(own_lines)
+    intent, quote = _read(_own_part(reply))
     return {
         "category": intent.category,
         "confidence": intent.confidence,
         "nextStep": intent.next_step,
         "quote": quote,
-        "reason": intent.next_step,
     }
 
 
 def category_among(category: str, choices: Sequence[Any]) -> Any:
     """The caller's own name for the category, or None."""
-    intent = next((intent for intent in (*INTENTS, UNCLEAR) if intent.category == category), UNCLEAR)
+    intent = next((intent for intent in INTENTS if intent.category == category), UNCLEAR)
     wanted = [plain_name(name) for name in (intent.category, *intent.others)]
     by_name = {plain_name(str(choice)): choice for choice in choices}
     return next((by_name[name] for name in wanted if name in by_name), None)

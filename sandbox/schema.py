@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sandbox.facts import Facts, plain_name
 from sandbox.patterns import matching
@@ -48,30 +48,37 @@ SENTENCES: Final = (
 )
 
 
+# Takes an object's schema and what follows references; gives its proposals by plain property name.
+Propose: TypeAlias = Callable[[Mapping[str, Any], Callable[[Any], Mapping[str, Any]]], Mapping[str, Any]]
+
+
 class Filler:
     """Fills one schema; the same schema and facts give the same answer."""
 
-    def __init__(self, root: Mapping[str, Any], facts: Facts, seed: str) -> None:
+    def __init__(self, root: Mapping[str, Any], facts: Facts, seed: str, propose: Propose) -> None:
+        """`propose` says what an object that nobody has said anything about is to hold."""
         self._root = root
         self._facts = facts
         self._seed = seed
+        self._propose = propose
 
-    def fill(self, proposals: Mapping[str, Any]) -> Any:
-        return self._value(self._root, "", {plain_name(k): v for k, v in proposals.items()}, 0)
+    def fill(self) -> Any:
+        return self._value(self._root, "", NOTHING, 0)
 
     def _value(self, schema: Any, name: str, proposal: Any, depth: int) -> Any:
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return proposal if proposal in schema["enum"] else self._one_of(schema["enum"], name)
+            choices = schema["enum"]
+            return proposal if proposal in choices else self._one_of(choices, name, proposal)
         if branches := schema.get("anyOf") or schema.get("oneOf"):
-            return self._value(self._branch(branches, proposal, depth), name, proposal, depth)
-        return self._typed(schema, self._type(schema, proposal, depth), name, proposal, depth)
+            return self._value(self._branch(branches, name, proposal, depth), name, proposal, depth)
+        return self._typed(schema, self._type(schema, name, proposal, depth), name, proposal, depth)
 
     def _typed(self, schema: Mapping[str, Any], kind: str, name: str, proposal: Any, depth: int) -> Any:
         if kind == "object":
-            return self._object(schema, proposal, depth)
+            return self._object(schema, name, proposal, depth)
         if kind == "array":
             return self._array(schema, name, proposal, depth)
         if kind in {"number", "integer"}:
@@ -98,8 +105,8 @@ class Filler:
             merged = {**merged, **extra, **({"properties": properties} if properties else {})}
         return merged
 
-    def _branch(self, branches: Sequence[Any], proposal: Any, depth: int) -> Any:
-        """One that takes the proposal; else one that is not null, unless it is deep enough."""
+    def _branch(self, branches: Sequence[Any], name: str, proposal: Any, depth: int) -> Any:
+        """One that takes the proposal; else null for a plain value of which nothing is known, or at the end."""
         resolved = [self._resolved(branch) for branch in branches]
         if proposal is not NOTHING:
             for branch in resolved:
@@ -107,9 +114,10 @@ class Filler:
                     return branch
         plain = [branch for branch in resolved if branch.get("type") != "null"]
         nulls = [branch for branch in resolved if branch.get("type") == "null"]
-        return nulls[0] if nulls and (depth > DEEPEST or not plain) else plain[0]
+        unknown = proposal is NOTHING and all(map(_is_plain, plain)) and self._facts.raw(name) is None
+        return nulls[0] if nulls and (depth > DEEPEST or unknown) else plain[0]
 
-    def _type(self, schema: Mapping[str, Any], proposal: Any, depth: int) -> str:
+    def _type(self, schema: Mapping[str, Any], name: str, proposal: Any, depth: int) -> str:
         declared = schema.get("type")
         if declared is None:
             return "object" if "properties" in schema else "array" if "items" in schema else "string"
@@ -118,10 +126,13 @@ class Filler:
         plain = [kind for kind in kinds if kind != "null"]
         if fitting or not plain:
             return str((fitting or kinds)[0])
-        return "null" if "null" in kinds and depth > DEEPEST else str(plain[0])
+        unknown = proposal is NOTHING and not {*plain} & NESTING and self._facts.raw(name) is None
+        return "null" if "null" in kinds and (depth > DEEPEST or unknown) else str(plain[0])
 
-    def _object(self, schema: Mapping[str, Any], proposal: Any, depth: int) -> dict[str, Any]:
-        proposals = {plain_name(k): v for k, v in proposal.items()} if isinstance(proposal, Mapping) else {}
+    def _object(self, schema: Mapping[str, Any], name: str, proposal: Any, depth: int) -> dict[str, Any]:
+        told = proposal if isinstance(proposal, Mapping) else self._facts.raw(name) if name else None
+        said = told if isinstance(told, Mapping) else self._propose(schema, self._resolved)
+        proposals = {plain_name(key): value for key, value in said.items()}
         required = schema.get("required", ())
         return {
             name: self._value(inner, name, proposals.get(plain_name(name), NOTHING), depth + 1)
@@ -133,6 +144,8 @@ class Filler:
         fewest, most = schema.get("minItems", 0), schema.get("maxItems", 12)
         if depth > DEEPEST:
             most = fewest
+        known = self._facts.own(name) if proposal is NOTHING and name else None
+        proposal = known if isinstance(known, list) else proposal
         told = isinstance(proposal, list | tuple)
         proposed = list(proposal) if told else []
         fitting = [one for one in proposed if self._allows(schema.get("items", {}), one)][:most]
@@ -148,8 +161,10 @@ class Filler:
         return self._unique(items, fewest) if schema.get("uniqueItems") else items
 
     def _allows(self, schema: Any, item: Any) -> bool:
-        choices = self._resolved(schema).get("enum")
-        return choices is None or item in choices
+        resolved = self._resolved(schema)
+        kind = resolved.get("type")
+        right_kind = not isinstance(kind, str) or _is_a(kind, item)
+        return right_kind and ("enum" not in resolved or item in resolved["enum"])
 
     def _unique(self, items: list[Any], fewest: int) -> list[Any]:
         unique = [item for place, item in enumerate(items) if item not in items[:place]]
@@ -205,50 +220,18 @@ class Filler:
             (text for word, text in BY_NAME if word in plain), SENTENCES[self._hash(name) % len(SENTENCES)]
         )
 
-    def _one_of(self, choices: Sequence[Any], name: str) -> Any:
+    def _one_of(self, choices: Sequence[Any], name: str, proposal: Any) -> Any:
         known = self._facts.raw(name) if name else None
         if known in choices:
             return known
         plain = [choice for choice in choices if choice is not None] or list(choices)
-        return plain[self._hash(name) % len(plain)]
+        told = next((choice for choice in plain if self._facts.says(choice)), None)
+        if told is None and None in choices and proposal is NOTHING:
+            return None
+        return plain[self._hash(name) % len(plain)] if told is None else told
 
     def _hash(self, name: str) -> int:
         return stable_hash(self._seed, name)
-
-
-def strict_fault(schema: Any, where: str = "()") -> str | None:
-    """Why OpenAI would not take the schema as strict, or None."""
-    if not isinstance(schema, Mapping):
-        return None
-    if schema.get("type") == "object" or "properties" in schema:
-        properties = schema.get("properties", {})
-        if schema.get("additionalProperties") is not False:
-            return f"In context={where}, 'additionalProperties' is required to be supplied and to be false."
-        if missing := [name for name in properties if name not in schema.get("required", ())]:
-            return (
-                f"In context={where}, 'required' is required to be supplied and to be an array including "
-                f"every key in properties. Missing '{missing[0]}'."
-            )
-    return next(filter(None, (strict_fault(inner, f"('{path}',)") for path, inner in _inner(schema))), None)
-
-
-def enum_at(schema: Mapping[str, Any], *path: str) -> Sequence[Any]:
-    """The values that a property (through lists and references) may have; empty when it is free."""
-    filler = Filler(schema, Facts({}), "")
-    place: Mapping[str, Any] = schema
-    for name in path:
-        place = filler._resolved(place)  # noqa: SLF001
-        if "items" in place:
-            place = filler._resolved(place["items"])  # noqa: SLF001
-        properties = {plain_name(key): inner for key, inner in place.get("properties", {}).items()}
-        place = filler._resolved(properties.get(plain_name(name), {}))  # noqa: SLF001
-    return list(place.get("enum", ()))
-
-
-def _inner(schema: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
-    named = [pair for key in ("properties", "$defs", "definitions") for pair in schema.get(key, {}).items()]
-    listed = [(key, one) for key in ("anyOf", "oneOf", "allOf", "prefixItems") for one in schema.get(key, ())]
-    return [*named, *listed, ("items", schema.get("items"))]
 
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[float, float]:
@@ -273,6 +256,14 @@ KINDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "object": lambda value: isinstance(value, Mapping),
     "null": lambda value: value is None,
 }
+
+
+NESTING: Final = frozenset({"object", "array"})
+
+
+def _is_plain(schema: Mapping[str, Any]) -> bool:
+    """A single value: neither an object nor a list nor a choice of others."""
+    return schema.get("type") not in NESTING and not schema.keys() & {"properties", "items", "anyOf", "oneOf"}
 
 
 def _is_a(kind: Any, value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sandbox.facts import Facts
 from sandbox.text import clip_words, comma_list
 
-NAME_KEYS: Final = ("factor", "name", "key", "label", "title")
+NAME_KEYS: Final = ("factor", "criterion", "dimension", "driver", "name", "key", "label", "title")
 WORD_KEYS: Final = (
     "reason",
     "detail",
@@ -24,12 +24,22 @@ MOST_FACTORS: Final = 6
 
 
 def score_reasons(facts: Facts, factor_names: Sequence[Any] = ()) -> Mapping[str, Any]:
-    """`summary` and `factors`, one for each the caller allows by name, else for each in the facts."""
+    """`summary` and `factors`, one for each the caller allows by name, else for each in the facts.
+
+    Each factor has its name, its `reason`, and as `given` what the facts say about it.
+    """
     given = _given_factors(facts)
     names = [str(name) for name in factor_names] or [name for name, _ in given] or _telling_facts(facts)
     by_name = dict(given)
-    factors = [{"factor": name, "reason": _reason(facts, name, by_name.get(name, {}))} for name in names]
-    return {"summary": _summary(facts, given), "factors": factors, "reason": _summary(facts, given)}
+    factors = [
+        {
+            "factor": name,
+            "reason": _reason(facts, name, by_name.get(name, {})),
+            "given": by_name.get(name, {}),
+        }
+        for name in names
+    ]
+    return {"summary": _summary(facts, given), "factors": factors}
 
 
 def readable(name: str) -> str:
@@ -39,7 +49,7 @@ def readable(name: str) -> str:
 
 def _given_factors(facts: Facts) -> list[tuple[str, Mapping[str, Any]]]:
     """The facts' `factors`: a list of objects, or an object by name."""
-    factors = facts.raw("factors", "scoreFactors", "breakdown")
+    factors = facts.raw("factors")
     if isinstance(factors, Mapping):
         return [(name, one if isinstance(one, Mapping) else {"points": one}) for name, one in factors.items()]
     if not isinstance(factors, list):
@@ -72,8 +82,8 @@ def _reason(facts: Facts, name: str, factor: Mapping[str, Any]) -> str:
 
 
 def _summary(facts: Facts, given: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    company = facts.text("companyName", "company", "name", words=8) or "This company"
-    industry, city = facts.text("industry", words=6), facts.text("city", "location", words=4)
+    company = facts.text("companyName", "name", words=8) or "This company"
+    industry, city = facts.text("industry", words=6), facts.text("city", words=4)
     where = f" in {city}" if city else ""
     what = (
         f"{company} works in {industry}{where}."
@@ -83,7 +93,7 @@ def _summary(facts: Facts, given: Sequence[tuple[str, Mapping[str, Any]]]) -> st
     strongest = sorted(given, key=lambda pair: _weight(pair[1]), reverse=True)
     speaking = [readable(name) for name, factor in strongest[:2] if _weight(factor) > 0]
     why = f" What speaks for it most: {comma_list(speaking)}." if speaking else ""
-    news = facts.text("signals", "recentNews", words=28)
+    news = facts.text("signals", words=28)
     return f"{what}{why}" + (f" {news}." if news else "")
 
 

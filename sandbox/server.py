@@ -5,6 +5,8 @@ import socketserver
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Final, Self
 from sandbox.apollo import Apollo, is_apollos
 from sandbox.control import Control
 from sandbox.failures import carry_out
-from sandbox.faults import Faults
+from sandbox.faults import Called, Faults
 from sandbox.ledger import Ledger
 from sandbox.openai_chat import OpenAI
 from sandbox.wire import Request, Response, json_response
@@ -22,6 +24,7 @@ from sandbox.world import DEFAULT_SEED, build_world
 
 HOST: Final = "127.0.0.1"
 LARGEST_BODY: Final = 16 * 1024 * 1024
+LOOK_EVERY_SECONDS: Final = 0.1  # whether a caller who is kept waiting is still there
 STOP_WITHIN_SECONDS: Final = 2.0
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -29,11 +32,18 @@ PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 class Sandbox:
     """A running sandbox: `with Sandbox() as sandbox: …` in a test, or `start` and `stop`."""
 
-    def __init__(self, port: int = 0, *, seed: int = DEFAULT_SEED, ledger_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        seed: int = DEFAULT_SEED,
+        ledger_file: Path | None = None,
+        clock: Callable[[], float] = time.time,  # says which rate window it is
+    ) -> None:
         self.world = build_world(seed)
         self.ledger = Ledger(ledger_file)
         self.faults = Faults()
-        self.apollo = Apollo(self.world)
+        self.apollo = Apollo(self.world, clock)
         self.openai = OpenAI()
         self.control = Control(self.world, self.ledger, self.faults, self.apollo)
         self.stopping = threading.Event()
@@ -80,12 +90,12 @@ class Sandbox:
         if not apollos and not request.path.startswith("/v1/"):
             return self.control.answer(request)
         name = "apollo" if apollos else "openai"
-        outcome = self.faults.take(name, request.path)
+        outcome = self.faults.take(Called(name, request.path, request.key_for(name), request.model))
         answer = carry_out(self.apollo if apollos else self.openai, request, outcome.fault)
         self.ledger.record(name, request, answer, fault=outcome.name)
         if outcome.latency_ms:
             self.stopping.wait(outcome.latency_ms / 1_000)
-        return answer.response
+        return replace(answer.response, released=outcome.released)
 
 
 class _Server(ThreadingHTTPServer):
@@ -152,17 +162,30 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
         sandbox = self.server.sandbox
-        released = sandbox.faults.released()
         try:
             response = sandbox.respond(Request(self.command, path, query, headers, body))
         except Exception:
             self._send(json_response(500, {"error": "The sandbox itself failed; its stderr says how."}))
             raise
-        if response.delivery == "never":
-            released.wait()
+        if response.delivery == "never" and response.released:
+            self._keep_silent(response.released)
         self._send(response)
 
     do_DELETE = do_GET = do_HEAD = do_PATCH = do_POST = do_PUT = serve  # noqa: N815
+
+    def _keep_silent(self, released: threading.Event) -> None:
+        """Until the fault is switched off or the caller gives up."""
+        with self.server.sandbox.faults.one_hangs():
+            while not released.wait(LOOK_EVERY_SECONDS) and not self._caller_left():
+                pass
+
+    def _caller_left(self) -> bool:
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _body(self) -> bytes | None:
         length = self.headers.get("content-length", "0")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,6 +47,19 @@ class Request:
                 found[name] = value
         return found | self.json if isinstance(self.json, dict) else found
 
+    @property
+    def model(self) -> str:
+        """The model that the body names, or nothing."""
+        named = self.json.get("model") if isinstance(self.json, dict) else None
+        return named if isinstance(named, str) else ""
+
+    def key_for(self, provider: str) -> str:
+        """The caller's key, from the one header that the provider reads."""
+        if provider == "apollo":
+            return self.headers.get("x-api-key", "")
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
     @cached_property
     def digest(self) -> str:
         """The same for a repeat of the same call: method, path, query and body."""
@@ -66,6 +80,7 @@ class Response:
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     delivery: Delivery = "whole"
+    released: threading.Event | None = None  # ends the silence of a delivery that is `never`
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class Answer:
     credits: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    stored: bool = False
 
 
 def json_response(status: int, content: object, headers: Mapping[str, str] | None = None) -> Response:

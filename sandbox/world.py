@@ -8,12 +8,22 @@ from typing import Final
 
 from sandbox.companies import companies
 from sandbox.people import people
-from sandbox.records import PLACEHOLDER_EMAIL, WORLD_DAY, Company, FundingEvent, Person, Signal, Technology
+from sandbox.records import (
+    PLACEHOLDER_EMAIL,
+    WORLD_DAY,
+    Article,
+    Company,
+    FundingEvent,
+    Person,
+    Signal,
+    Technology,
+)
 
 __all__ = [
     "DEFAULT_SEED",
     "PLACEHOLDER_EMAIL",
     "WORLD_DAY",
+    "Article",
     "Company",
     "FundingEvent",
     "Person",

@@ -17,6 +17,7 @@ class Reads:
 
     rows: int  # that came out of tables and indexes, whether or not they were needed
     thrown_away: int  # that a filter removed, in addition
+    buffers: int  # pages of 8 KB, of tables and indexes, from memory or not
 
 
 def reads_of(database: Database, actor: Actor, do: Callable[[Work], object]) -> Reads:
@@ -35,10 +36,12 @@ def reads_of(database: Database, actor: Actor, do: Callable[[Work], object]) -> 
             do(work)
     finally:
         event.remove(database.app, "before_cursor_execute", note)
-    nodes = []
+    nodes, buffers = [], 0
     for statement, parameters in said:
-        if statement.lstrip().startswith("SELECT") and " FROM " in " ".join(statement.split()):
-            nodes += list(_explained(database, actor, statement, parameters))
+        if statement.split()[0] in {"SELECT", "WITH"} and " FROM " in " ".join(statement.split()):
+            plan = _explained(database, actor, statement, parameters)
+            nodes += [node for node in _nodes(plan) if "Relation Name" in node]
+            buffers += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert nodes, "nothing was asked"
     return Reads(
         rows=sum(int(node["Actual Rows"] * node["Actual Loops"]) for node in nodes),
@@ -49,19 +52,20 @@ def reads_of(database: Database, actor: Actor, do: Callable[[Work], object]) -> 
             )
             for node in nodes
         ),
+        buffers=buffers,
     )
 
 
-def _explained(database: Database, actor: Actor, statement: str, parameters: Any) -> Iterator[Any]:
-    """The plan's nodes that read a table."""
+def _explained(database: Database, actor: Actor, statement: str, parameters: Any) -> Any:
+    """The statement's plan, as it went."""
     with database.enter(engine_for(actor.customer_id)) as work:
         work.session.execute(text("SET LOCAL enable_seqscan = off"))
         found = work.session.connection().exec_driver_sql(
-            f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
         )
         told = found.scalar_one()
     (plan,) = json.loads(told) if isinstance(told, str) else told
-    yield from (node for node in _nodes(plan["Plan"]) if "Relation Name" in node)
+    return plan["Plan"]
 
 
 def _nodes(node: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ ports, changes nothing itself, and proposes what it wants changed. What it does 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
@@ -15,9 +16,10 @@ from pydantic.alias_generators import to_camel
 from chalicelib.domain.approvals import Priority
 from chalicelib.domain.content import Content
 from chalicelib.domain.crm import AccountFacts, ContactFacts
+from chalicelib.domain.facts import Keeps
 from chalicelib.domain.ids import AccountId, ContactId
 from chalicelib.domain.money import Quote
-from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
+from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,6 +52,7 @@ class Call:
     caller: Caller
     companies: CompanySource
     model: LanguageModel
+    people: PeopleSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,12 @@ class RunContext(Protocol):
         returns: type[Result],
         inputs: object = None,
         pays: Quote | None = None,
+        keeps: Keeps[Result] | None = None,
     ) -> Result:
-        """Do once, and remember. `inputs` is what the work depends on; another for the same key is an error."""
+        """Do once, and remember. `inputs` is what the work depends on; another for the same key is an error.
+
+        `keeps` says that the result is a provider's answer: a later step of any run takes it from there, for nothing.
+        """
 
     def look_up(
         self, key: str, read: Callable[[CrmReader], Result], *, returns: type[Result], inputs: object = None
@@ -117,15 +124,34 @@ class RunContext(Protocol):
         returns: type[Result],
         pays: Quote | None = None,
         propose: Callable[[Item, Result], Proposal | None] = ...,
+        keeps: Callable[[Item], Keeps[Result]] | None = None,
         concurrency: int = 8,
+        counts: bool = True,
     ) -> list[Result]:
         """Do for each item, several at once. A result is recorded together with what it proposes.
 
-        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer.
+        An item that fails fails alone: it is counted, told in the run's errors, and left out of the answer. Items that
+        by `keeps` ask the same share one call, and its failure. Without `counts` it is more work on items that another
+        map has counted.
         """
+
+    def remembered(self, key: str) -> datetime | None:
+        """When the provider said what a step says, if the step took it from an earlier call; None: it asked."""
 
     def note(self, **facts: Any) -> None:
         """Add to the run's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Calls of one kind that a run with some config and input will make, before anything is known of how it goes."""
+
+    quote: Quote
+    likely: int
+    at_most: int  # unless a call has to be repeated because it failed
+    items: bool = False  # one for each item, as the agent's limits count them
+    tokens_in: int = 0  # of a model: what one call likely takes,
+    tokens_out: int = 0  # and answers, its reasoning included
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +171,5 @@ class Agent:
     cleanup: Callable[[], None] = field(default=lambda: None)
     reacts_to: frozenset[str] = frozenset()  # event types that may start it
     input_of: Callable[[Sequence[TriggerEvent]], dict[str, Any]] = field(default=lambda _events: {})
+    expects: Callable[[Any, Any], Sequence[Expected]] = field(default=lambda _config, _inputs: ())
+    """What a run will call, by its config and input; for an agent that pays for nothing, nothing."""

@@ -1,14 +1,32 @@
 """Finds companies that match an ideal customer profile and proposes them as leads."""
 
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from chalicelib.agents.base import Agent, AgentModel, Call, Category, CrmReader, Proposal, RunContext
+from chalicelib.agents.base import (
+    Agent,
+    AgentModel,
+    Call,
+    Category,
+    CrmReader,
+    Expected,
+    Proposal,
+    RunContext,
+)
 from chalicelib.domain.approvals import Priority
-from chalicelib.domain.companies import Between, Company, CompanyPage, CompanyStub, IdealCustomer
+from chalicelib.domain.companies import (
+    Between,
+    Company,
+    CompanyAnswer,
+    CompanyPage,
+    CompanyStub,
+    IdealCustomer,
+)
 from chalicelib.domain.content import LeadImport
+from chalicelib.domain.facts import company_at, company_page
 from chalicelib.domain.money import Quote
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -49,7 +67,13 @@ class Config(AgentModel):
     technologies: list[Word] = Field(default_factory=list, max_length=20, title="Technologies in use")
     batch_size: Annotated[int, Field(ge=1, le=100, title="Companies a run")] = 10
     max_pages: Annotated[
-        int, Field(ge=1, le=40, title="Pages searched a run", description="Each costs a credit.")
+        int,
+        Field(
+            ge=1,
+            le=40,
+            title="Pages searched a run",
+            description="Each costs a credit. Pages that earlier runs paid for are free and do not count.",
+        ),
     ] = 20
 
     @model_validator(mode="after")
@@ -72,22 +96,41 @@ class Input(AgentModel):
     """What one run may say otherwise."""
 
     limit: Annotated[int, Field(ge=1, le=100, title="Companies this time")] | None = None
+    refresh: Annotated[
+        bool,
+        Field(
+            title="Ask anew", description="Search and enrich again, and pay, whatever earlier runs were told."
+        ),
+    ] = False
 
 
 def run(run: RunContext, inputs: Input, config: Config) -> None:
     """Search page by page until enough new companies are found, enrich each, propose each."""
     profile = config.profile()
     wanted = inputs.limit or config.batch_size
-    found = _new_companies(run, profile, wanted, config.max_pages)
+    found = _new_companies(run, profile, wanted, config.max_pages, anew=inputs.refresh)
     run.map(
-        found,
-        key=lambda stub: f"enrich:{stub.domain}",
+        list(found),
+        key=_enrich_key,
         work=_enriched,
-        returns=Company,
+        returns=CompanyAnswer,
         pays=ENRICH,
-        propose=lambda stub, company: _lead(stub, company, profile),
+        keeps=lambda stub: company_at(stub.domain or "", anew=inputs.refresh),
+        propose=lambda stub, answer: _lead(
+            stub, answer.company or _as_found(stub), profile, searched=run.remembered(found[stub])
+        ),
     )
-    run.note(found=len(found), wanted=wanted)
+    keys = [*dict.fromkeys(found.values()), *map(_enrich_key, found)]
+    run.note(found=len(found), wanted=wanted, remembered=sum(run.remembered(key) is not None for key in keys))
+
+
+def expects(config: Config, inputs: Input) -> list[Expected]:
+    """Full pages of companies that are all new at best; every page that may be searched at worst."""
+    wanted = min(inputs.limit or config.batch_size, config.max_pages * PAGE)
+    return [
+        Expected(SEARCH, likely=-(-wanted // PAGE), at_most=config.max_pages),
+        Expected(ENRICH, likely=wanted, at_most=wanted, items=True),
+    ]
 
 
 def _search(profile: IdealCustomer, number: int, call: Call) -> CompanyPage:
@@ -98,16 +141,28 @@ def _known(domains: list[str], crm: CrmReader) -> list[str]:
     return crm.known_domains(domains)
 
 
-def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int, max_pages: int) -> list[CompanyStub]:
-    found: dict[str, CompanyStub] = {}
-    for number in range(1, max_pages + 1):
+def _new_companies(
+    run: RunContext, profile: IdealCustomer, wanted: int, max_pages: int, *, anew: bool
+) -> dict[CompanyStub, str]:
+    """Companies that the CRM does not know, each with the step that found it.
+
+    The pages that earlier runs have paid for come first, as they may have left some of their companies; `max_pages`
+    counts those that this run pays for.
+    """
+    found: dict[str, tuple[CompanyStub, str]] = {}
+    number = paid = 0
+    while paid < max_pages:
+        number += 1
+        key = f"search:{number}"
         page = run.step(
-            f"search:{number}",
+            key,
             partial(_search, profile, number),
             returns=CompanyPage,
             inputs=[profile, number],
             pays=SEARCH,
+            keeps=company_page(profile, page=number, per_page=PAGE, anew=anew),
         )
+        paid += run.remembered(key) is None
         stubs = {stub.domain: stub for stub in page.companies if stub.domain}
         known = run.look_up(
             f"known:{number}",
@@ -117,18 +172,28 @@ def _new_companies(run: RunContext, profile: IdealCustomer, wanted: int, max_pag
         )
         for domain, stub in stubs.items():
             if domain not in known and len(found) < wanted:
-                found.setdefault(domain, stub)
+                found.setdefault(domain, (stub, key))
         if len(found) >= wanted or number >= page.total_pages:
             break
-    return list(found.values())
+    return dict(found.values())
 
 
-def _enriched(call: Call, stub: CompanyStub) -> Company:
-    domain = stub.domain or ""
-    return call.companies.enrich(call.caller, domain) or Company(id=stub.id, name=stub.name, domain=domain)
+def _enrich_key(stub: CompanyStub) -> str:
+    return f"enrich:{stub.domain}"
 
 
-def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Proposal:
+def _enriched(call: Call, stub: CompanyStub) -> CompanyAnswer:
+    return CompanyAnswer(call.companies.enrich(call.caller, stub.domain or ""))
+
+
+def _as_found(stub: CompanyStub) -> Company:
+    return Company(id=stub.id, name=stub.name, domain=stub.domain or "")
+
+
+def _lead(
+    stub: CompanyStub, company: Company, profile: IdealCustomer, *, searched: datetime | None
+) -> Proposal:
+    """What a person decides on. `searched`: when it was found, if that was an earlier run's search."""
     fit = _fit(company, profile)
     misses = [str(line["criterion"]) for line in fit if line["met"] is False]
     unknown = [line["criterion"] for line in fit if line["met"] is None]
@@ -158,7 +223,12 @@ def _lead(stub: CompanyStub, company: Company, profile: IdealCustomer) -> Propos
         evidence={
             "fit": fit,
             "sources": [
-                {"provider": "apollo", "operation": "search_companies", "id": stub.id},
+                {
+                    "provider": "apollo",
+                    "operation": "search_companies",
+                    "id": stub.id,
+                    **({"fetchedAt": searched.isoformat()} if searched else {}),
+                },
                 {
                     "provider": "apollo",
                     "operation": "enrich_company",
@@ -227,8 +297,9 @@ AGENT = Agent(
     description="Find companies matching your ICP from Apollo.io",
     icon="Search",
     category=Category.PROSPECTING,
-    version="1",
+    version="2",
     config=Config,
     input=Input,
     run=run,
+    expects=expects,
 )

@@ -1,21 +1,46 @@
 """What agents may spend a month, and what they have spent."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
 
 from chalicelib.api.http import Out, route
 from chalicelib.api.parsing import In
-from chalicelib.db.queries import budgets as queries
+from chalicelib.db.models import BudgetAlert
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import Conflict
-from chalicelib.domain.money import dollars_of
+from chalicelib.domain.money import AlertReason, BudgetUnit, dollars_of
 from chalicelib.services import budgets
 
 Credits = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Dollars = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+
+
+class ThresholdOut(Out):
+    """A threshold that was reached this month, told as the event budget.threshold.reached."""
+
+    unit: BudgetUnit
+    threshold: int = Field(description="Percent of the cap: 80 or 100.")
+    cap: float = Field(description="As it was then.")
+    spent: float = Field(description="When it was reached.")
+    reason: AlertReason = Field(
+        description="run_ended: the next call might have exceeded the cap, so a run ended a little below it."
+    )
+    reached_at: datetime
+
+    @classmethod
+    def of(cls, alert: BudgetAlert) -> "ThresholdOut":
+        return cls(
+            unit=BudgetUnit(alert.unit),
+            threshold=alert.threshold,
+            cap=float(alert.cap),
+            spent=float(alert.spent),
+            reason=AlertReason(alert.reason),
+            reached_at=alert.reached_at,
+        )
 
 
 class BudgetOut(Out):
@@ -27,13 +52,27 @@ class BudgetOut(Out):
     updated_at: datetime | None
     credits_spent: int
     credits_reserved: int
-    dollars_spent: float
+    dollars_spent: float = Field(description="As far as prices are known.")
     dollars_reserved: float
+    unpriced_calls: int = Field(
+        description="Calls of a model whose price nobody knows; they come on top of the dollars."
+    )
+    credits_projected: int | None = Field(
+        description="Spent by the month's end if it goes on as so far; null in the month's first day."
+    )
+    dollars_projected: float | None = Field(description="Likewise, as far as prices are known.")
+    thresholds: list[ThresholdOut] = Field(
+        description="Reached this month, each once for each cap there was."
+    )
 
     @classmethod
     def now(cls, work: Work) -> "BudgetOut":
-        scope = work.actor.scope
-        saved, month = queries.get(work.session, scope), queries.month(work.session, scope)
+        told = budgets.this_month(work)
+        saved, month = told.budget, told.booked
+        credits_spent = Decimal(month.credits_spent if month else 0)
+        dollars_spent = month.dollars_spent if month else Decimal(0)
+        credits_projected = told.projected(credits_spent)
+        dollars_projected = told.projected(dollars_spent)
         return cls(
             monthly_credits=saved.monthly_credits if saved else None,
             monthly_dollars=None
@@ -41,10 +80,14 @@ class BudgetOut(Out):
             else float(saved.monthly_dollars),
             version=saved.version if saved else 0,
             updated_at=saved.updated_at if saved else None,
-            credits_spent=month.credits_spent if month else 0,
+            credits_spent=int(credits_spent),
             credits_reserved=month.credits_reserved if month else 0,
-            dollars_spent=float(month.dollars_spent) if month else 0,
+            dollars_spent=float(dollars_spent),
             dollars_reserved=float(month.dollars_reserved) if month else 0,
+            unpriced_calls=told.unpriced_calls,
+            credits_projected=None if credits_projected is None else round(credits_projected),
+            dollars_projected=None if dollars_projected is None else round(float(dollars_projected), 2),
+            thresholds=[ThresholdOut.of(alert) for alert in told.alerts],
         )
 
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 from sqlalchemy import insert, text
 
+from chalicelib import tracing
 from chalicelib.api.parsing import (
     Nothing,
     idempotency_key,
@@ -40,6 +41,7 @@ from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import AppError, Conflict, Invalid, NotSignedIn
 from chalicelib.domain.ids import PREFIXES
 from chalicelib.domain.ports import Issuer, Signals
+from chalicelib.services.integrations import Integrations
 from chalicelib.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class Context(Protocol):
     def issuer(self) -> Issuer: ...
     @property
     def signals(self) -> Signals: ...
+    @property
+    def integrations(self) -> Integrations: ...
 
 
 # What comes in
@@ -106,8 +110,8 @@ class Request:
     method: str
     path: Mapping[str, str] = field(default_factory=dict)  # the template's parameters
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    raw: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # tokens among them
+    raw: bytes = field(default=b"", repr=False)  # keys and passwords among it
     source_ip: str = ""  # of whoever spoke to us: CloudFront's, where that stands before us
     request_id: str = field(default_factory=lambda: secrets.token_hex(12))
 
@@ -432,6 +436,16 @@ def _view(app: Chalice, declared: Route, context: Context | None) -> Callable[..
 
 def answer(declared: Route, request: Request, context: Context | None = None) -> Answer:
     """The answer to a request, whatever happens. Without a context, the process's own."""
+    with tracing.request(
+        f"{declared.method} {declared.path}", request.headers.get("x-amzn-trace-id")
+    ) as span:
+        told = _answered(declared, request, context)
+        span.annotations |= {"request_id": request.request_id, "status": told.status}
+        span.failed = told.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return told
+
+
+def _answered(declared: Route, request: Request, context: Context | None) -> Answer:
     try:
         told = _serve(declared, request, context or _own_context())
         code = None

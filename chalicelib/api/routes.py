@@ -2,9 +2,36 @@
 
 from chalice.app import Chalice
 
-from chalicelib.api import agents, approvals, auth, budgets, crm, docs, events, health, http, runs
+from chalicelib.api import (
+    agents,
+    approvals,
+    auth,
+    budgets,
+    crm,
+    docs,
+    estimates,
+    events,
+    health,
+    http,
+    integrations,
+    runs,
+    usage,
+)
 
-NOUNS = (agents, approvals, auth, budgets, crm, docs, events, health, runs)
+NOUNS = (
+    agents,
+    approvals,
+    auth,
+    budgets,
+    crm,
+    docs,
+    estimates,
+    events,
+    health,
+    integrations,
+    runs,
+    usage,
+)
 
 
 def register(app: Chalice) -> None:

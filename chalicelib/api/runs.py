@@ -17,6 +17,7 @@ from chalicelib.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from chalicelib.domain.ids import AgentConfigId, RunId, is_id
 from chalicelib.domain.runs import RunStatus, Trigger
 from chalicelib.services.runs import start
+from chalicelib.tracing import Place
 
 
 class RunOut(Out):
@@ -63,6 +64,9 @@ class StepOut(Out):
     error_code: str | None
     item: bool
     proposal: dict[str, Any] | None = Field(description="The item it gave birth to, or why none.")
+    remembered_at: datetime | None = Field(
+        description="When the provider said so, if it was remembered; null if it was asked for in this step."
+    )
     duration_ms: int
     recorded_at: datetime
 
@@ -75,6 +79,7 @@ class StepOut(Out):
             error_code=step.error_code,
             item=step.item,
             proposal=step.proposal,
+            remembered_at=step.remembered_at,
             duration_ms=step.duration_ms,
             recorded_at=step.recorded_at,
         )
@@ -99,6 +104,7 @@ class RunDetailOut(RunOut):
     config: dict[str, Any]
     config_version: int | None
     output: dict[str, Any] | None
+    trace_id: str | None = Field(description="Of the request's trace, for X-Ray and the logs.")
     steps: list[StepOut]
     usage: list[UsageOut]
 
@@ -189,12 +195,14 @@ def start_run(work: Work, body: NewRun) -> RunOut:
 def get_run(work: Work, run_id: RunId) -> RunDetailOut:
     scope = work.actor.scope
     run = queries.get(work.session, scope, run_id)
+    place = Place.of(run.causation.get("trace"))
     return RunDetailOut(
         **_fields(run),
         input=run.input,
         config=run.config,
         config_version=run.config_version,
         output=run.output,
+        trace_id=place.trace_id if place else None,
         steps=[StepOut.of(step) for step in queries.steps(work.session, scope, run_id, limit=MOST_STEPS)],
         usage=[
             UsageOut(

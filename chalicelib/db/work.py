@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from chalicelib import tracing
 from chalicelib.db.driver import Deferred, defer
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.errors import NotSignedIn
@@ -28,8 +29,11 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime | None]
 """The moment a transaction should believe in; None for the database's own clock."""
 
-ENTER = text("SELECT * FROM enter(:issuer, :subject, :fake_now)")
-ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now)")
+ENTER = text(
+    "SELECT e.*, set_config('app.event_sinks', :sinks, true) FROM enter(:issuer, :subject, :fake_now) e"
+)
+ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now), set_config('app.event_sinks', :sinks, true)")
+"""What a trigger tells goes to the transaction's sinks."""
 ENTER_SYSTEM = text("SELECT enter_system(:fake_now)")
 FLUSH = text(
     "SELECT flush_work(:customer, :request, CAST(:entries AS jsonb), :sinks, CAST(:events AS jsonb), :rings)"
@@ -106,12 +110,13 @@ class Work:
 
 
 def _as_json(event: Event) -> dict[str, Any]:
+    trace = tracing.header()
     return {
         "type": event.type.value,
         "aggregateType": event.aggregate_type,
         "aggregateId": event.aggregate_id,
         "payload": event.payload,
-        "causation": event.causation,
+        "causation": {"trace": trace, **event.causation} if trace else event.causation,
     }
 
 
@@ -132,9 +137,13 @@ class Database:
         Raises NotSignedIn for somebody who has no active user here.
         """
         with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
-            person = session.execute(
-                ENTER, {"issuer": issuer, "subject": subject, "fake_now": self._fake_now()}
-            ).one_or_none()
+            given = {
+                "issuer": issuer,
+                "subject": subject,
+                "fake_now": self._fake_now(),
+                "sinks": self._sinks(),
+            }
+            person = session.execute(ENTER, given).one_or_none()
             if person is None:
                 raise NotSignedIn(
                     "No active user here belongs to this sign-in. Ask an administrator of your team.",
@@ -154,13 +163,15 @@ class Database:
         self._after(work, ring)
 
     @contextmanager
-    def enter(self, actor: Actor) -> Iterator[Work]:
+    def enter(self, actor: Actor, *, request_id: str | None = None) -> Iterator[Work]:
         """A tenant's transaction whose actor is known already; entering costs no flight of its own."""
         with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
             entered = defer(
-                session, ENTER_TENANT, {"customer": actor.customer_id, "fake_now": self._fake_now()}
+                session,
+                ENTER_TENANT,
+                {"customer": actor.customer_id, "fake_now": self._fake_now(), "sinks": self._sinks()},
             )
-            work = Work(session, actor, self.settings, lambda: _moment(entered))
+            work = Work(session, actor, self.settings, lambda: _moment(entered), request_id)
             yield work
             ring = work.flush()
         self._after(work, ring)
@@ -182,6 +193,9 @@ class Database:
     def _fake_now(self) -> str:
         moment = self.clock()
         return "" if moment is None else moment.isoformat()
+
+    def _sinks(self) -> str:
+        return ",".join(self.settings.event_sinks)
 
     def _after(self, work: Work, ring: Deferred | None) -> None:
         customer_id = work.actor.customer_id

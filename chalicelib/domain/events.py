@@ -24,6 +24,11 @@ class EventType(StrEnum):
     CONTACT_CREATED = "crm.contact.created"
     CONTACT_UPDATED = "crm.contact.updated"
     EMAIL_READY = "outreach.email.ready"
+    BUDGET_THRESHOLD_REACHED = "budget.threshold.reached"  # emitted by the database, see 0010_usage.sql
+    CREDENTIAL_SAVED = "integration.credential.saved"
+    CREDENTIAL_VERIFIED = "integration.credential.verified"
+    CREDENTIAL_FAILED = "integration.credential.failed"
+    CREDENTIAL_DELETED = "integration.credential.deleted"
 
 
 LARGEST: Final = 64 * 1024

@@ -21,6 +21,7 @@ ContactId = NewType("ContactId", str)
 SignalId = NewType("SignalId", str)
 EmailId = NewType("EmailId", str)
 UsageEntryId = NewType("UsageEntryId", str)
+FactId = NewType("FactId", str)
 AuditEntryId = NewType("AuditEntryId", str)
 
 TenantScope = NewType("TenantScope", str)
@@ -39,6 +40,7 @@ PREFIXES: Final = {
     "SignalId": "sig",
     "EmailId": "eml",
     "UsageEntryId": "use",
+    "FactId": "fct",
     "AuditEntryId": "aud",
 }
 
@@ -75,6 +77,10 @@ def new_agent_config_id() -> AgentConfigId:
 
 def new_approval_item_id() -> ApprovalItemId:
     return ApprovalItemId(new_id("ApprovalItemId"))
+
+
+def new_credential_id() -> CredentialId:
+    return CredentialId(new_id("CredentialId"))
 
 
 def new_usage_entry_id() -> UsageEntryId:

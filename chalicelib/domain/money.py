@@ -1,8 +1,8 @@
 """What calls cost, before and after they are made, and the gates that they pass before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from threading import Lock
@@ -23,6 +23,31 @@ class Payer(StrEnum):
 
     TENANT = "tenant"
     PLATFORM = "platform"
+
+
+class Grouping(StrEnum):
+    """By what spending may be told."""
+
+    DAY = "day"
+    AGENT = "agent"
+    AGENT_TYPE = "agentType"
+    PROVIDER = "provider"
+    MODEL = "model"
+    PAYER = "payer"
+
+
+class BudgetUnit(StrEnum):
+    """What a budget is counted in."""
+
+    CREDITS = "credits"
+    DOLLARS = "dollars"
+
+
+class AlertReason(StrEnum):
+    """How a threshold of a budget was reached."""
+
+    SPENT = "spent"
+    RUN_ENDED = "run_ended"  # the next call might have exceeded the cap, so a run ended; all of it is reached
 
 
 class Gate(StrEnum):
@@ -69,6 +94,20 @@ class ModelPrice:
         )
         return (millionths / MILLION).quantize(MILLIONTH, rounding=ROUND_UP)
 
+    def at_most(self, *, tokens_in: int, tokens_out: int) -> Decimal:
+        """Dollars that so many tokens cost at most, however many of them were cached."""
+        cached = tokens_in if self.tokens_cached > self.tokens_in else 0
+        return self.of(tokens_in=tokens_in, tokens_cached=cached, tokens_out=tokens_out)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What models cost at one address, on one day."""
+
+    base_url: str
+    as_of: date
+    prices: Mapping[str, ModelPrice]  # by model
+
 
 def dollars_of(amount: float | None) -> Decimal | None:
     """An amount of JSON's in whole cents."""
@@ -89,6 +128,8 @@ class Terms:
     calls_per_minute: int | None = None  # for each group of endpoints, until the provider says otherwise
     price: ModelPrice | None = None  # of the model; None: nobody knows it
     most_tokens_out: int = 0
+    model: str | None = None  # the one that is asked
+    configured: bool = True  # False: there is no key, so every call is refused
 
     def worst(self, quote: Quote) -> Decimal | None:
         """Dollars that one call may cost at most; None when the model's price is not known."""
@@ -96,7 +137,7 @@ class Terms:
             return Decimal(0)
         if self.price is None:
             return None
-        return self.price.of(tokens_in=quote.most_tokens_in, tokens_out=self.most_tokens_out)
+        return self.price.at_most(tokens_in=quote.most_tokens_in, tokens_out=self.most_tokens_out)
 
     def cost(self, charge: "Charge") -> Decimal | None:
         """Dollars that one call did cost; None when the model's price is not known."""
@@ -124,10 +165,11 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class RateNews:
-    """How many calls a minute a provider says it takes, and how many of them are left now."""
+    """What a provider says of its limits; None where it says nothing."""
 
-    per_minute: int
-    left: int
+    per_minute: int | None = None  # calls it takes
+    left: int | None = None  # of them, now: fewer where a longer window has fewer left
+    blocked_for: timedelta | None = None  # a longer window is used up: until it frees
 
 
 @dataclass(slots=True)

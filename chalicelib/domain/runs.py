@@ -70,22 +70,28 @@ def backoff(failures: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Causation:
-    """How a run came to be: through how many others, and of which configs. Cuts loops."""
+    """How a run came to be: through how many others, of which configs, and in which trace. Cuts loops."""
 
     depth: int = 0
     config_ids: tuple[str, ...] = ()
+    trace: str | None = None  # `Root=…;Parent=…;Sampled=…`
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Causation":
-        return cls(int(stored.get("depth", 0)), tuple(stored.get("configIds", ())))
+        return cls(int(stored.get("depth", 0)), tuple(stored.get("configIds", ())), stored.get("trace"))
 
     def child(self, config_id: str) -> "Causation":
         """Of a run of this configuration that an event with this causation starts."""
-        return Causation(self.depth + 1, tuple(sorted({*self.config_ids, config_id})))
+        return Causation(self.depth + 1, tuple(sorted({*self.config_ids, config_id})), self.trace)
 
     def joined(self, other: "Causation") -> "Causation":
-        """Of a run that reacts to both."""
-        return Causation(max(self.depth, other.depth), tuple(sorted({*self.config_ids, *other.config_ids})))
+        """Of a run that reacts to both; it stays in the first one's trace."""
+        return Causation(
+            max(self.depth, other.depth),
+            tuple(sorted({*self.config_ids, *other.config_ids})),
+            self.trace or other.trace,
+        )
 
     def as_json(self) -> dict[str, object]:
-        return {"depth": self.depth, "configIds": list(self.config_ids)}
+        told: dict[str, object] = {"depth": self.depth, "configIds": list(self.config_ids)}
+        return told if self.trace is None else {**told, "trace": self.trace}

@@ -5,9 +5,11 @@ its own successors only. An event that fails too often is parked, and no longer 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from chalicelib.db.queries import outbox as queries
@@ -16,11 +18,22 @@ from chalicelib.domain.errors import Conflict, NotFound, Unavailable
 from chalicelib.domain.ids import EventId, new_id
 from chalicelib.domain.ports import EventSink, OutgoingEvent
 from chalicelib.faults import Point, reach
+from chalicelib.observability import measure
 
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 10
 LEASE: Final = timedelta(seconds=60)
+METRICS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "agent.run.completed": "RunsCompleted",
+        "agent.run.failed": "RunsFailed",
+        "agent.run.cancelled": "RunsCancelled",
+        "budget.threshold.reached": "BudgetReached",
+        "integration.credential.failed": "KeyRejected",
+    }
+)
+"""Events that are counted when they are published: whoever caused them, they all come by here."""
 ATTEMPTS: Final = 8
 """Tries before an event is parked: ten minutes at the least."""
 
@@ -55,6 +68,16 @@ class Relay:
                     return published
         return published
 
+    def _measure(self, rows: Sequence[Any], answers: Sequence[str | None]) -> None:
+        """Count what was published, by what it tells of."""
+        told = Counter(
+            (METRICS[row.event_type], str(row.payload.get("agentType") or "") or None)
+            for row, reason in zip(rows, answers, strict=True)
+            if reason is None and row.event_type in METRICS
+        )
+        for (name, agent_type), times in told.items():
+            measure(name, times, agent_type=agent_type)
+
     def _publish_all(self, sink: EventSink, token: str, time_left: Callable[[], timedelta]) -> int:
         published = 0
         marks: list[dict[str, Any]] = []
@@ -71,6 +94,8 @@ class Relay:
             answers = sink.publish([self._outgoing(row) for row in rows])
             marks = [_mark(row, reason) for row, reason in zip(rows, answers, strict=True)]
             published += sum(reason is None for reason in answers)
+            if sink is self.sinks[0]:
+                self._measure(rows, answers)
 
     def _outgoing(self, row: Any) -> OutgoingEvent:
         return OutgoingEvent(row.id, row.customer_id, cloud_event(row, self.database.settings.event_source))

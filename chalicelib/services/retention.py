@@ -42,6 +42,7 @@ class Retention:
 
 def _kinds(settings: Settings) -> Mapping[str, Clear]:
     keep = timedelta(days=settings.retention_trigger_days)
+    fresh = max(settings.provider_facts_fresh_days, settings.provider_searches_fresh_days)
     return {
         "idempotencyKeys": partial(queries.idempotency_keys, most=BATCH),
         "signInAttempts": partial(queries.sign_in_attempts, most=BATCH),
@@ -53,4 +54,5 @@ def _kinds(settings: Settings) -> Mapping[str, Clear]:
         ),
         "triggerEvents": partial(queries.trigger_events, keep=keep, most=BATCH),
         "scheduleFires": partial(queries.schedule_fires, keep=keep, most=BATCH),
+        "providerFacts": partial(queries.provider_facts, keep=timedelta(days=fresh), most=BATCH),
     }

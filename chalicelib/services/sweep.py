@@ -16,6 +16,7 @@ from chalicelib.db.queries import sweep as queries
 from chalicelib.db.work import Database
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.ids import CustomerId
+from chalicelib.observability import Unit, measure
 from chalicelib.services.approvals import effects
 from chalicelib.services.outbox import Relay
 from chalicelib.services.retention import Retention
@@ -70,8 +71,23 @@ class Sweep:
             except Exception:
                 logger.exception("a part of the sweep failed; the others go on", extra={"part": name})
         figures["published"] = self.relay.drain(time_left)
+        self._measure()
         logger.info("swept", extra=dict(figures))
         return dict(figures)
+
+    def _measure(self) -> None:
+        """What alarms look at, each minute; see `infra/README.md`."""
+        settings = self.database.settings
+        with self.database.system() as session:
+            now = queries.standing(
+                session,
+                limit=settings.agents_max_concurrent_runs,
+                enabled=settings.agents_enabled,
+                sinks=settings.event_sinks,
+            )
+        measure("OutboxLagSeconds", now.outbox_lag_seconds, Unit.SECONDS)
+        measure("EventsParked", now.events_parked)
+        measure("OldestDueRunSeconds", now.oldest_due_run_seconds, Unit.SECONDS)
 
     def _runs(self, figures: Counter[str], enough: Enough) -> None:
         settings = self.database.settings

@@ -47,6 +47,13 @@ def test_an_agents_file_bears_its_types_name(agent_type: str) -> None:
     assert module.AGENT.type == agent_type
 
 
+@pytest.mark.parametrize("agent_type", registry.AGENTS)
+def test_an_agent_that_pays_says_what_it_expects_to_pay(agent_type: str) -> None:
+    """Else an estimate would call its runs free. Seen red with one agent's `expects` left out."""
+    source = (ROOT / f"chalicelib/agents/{agent_type}.py").read_text(encoding="utf-8")
+    assert ("pays=" in source) == ("expects=" in source)
+
+
 # Queues
 
 

@@ -124,8 +124,10 @@ def test_a_repeatable_post_takes_an_idempotency_key() -> None:
     are the same twice by nature are listed with their reason.
     """
     same_twice = {
+        "POST /v1/agents/{config_id}/estimate": "it changes nothing",
         "POST /v1/approvals/{item_id}/revert": "its version moves on",
         "POST /v1/events/{event_id}/redeliver": "what is no longer parked is refused",
+        "POST /v1/integrations/{provider}/verify": "the provider is asked anew",
         "POST /v1/runs/{run_id}/cancel": "what is over is refused",
     }
     without = {

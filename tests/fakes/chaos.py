@@ -24,7 +24,7 @@ from chalicelib.domain.ports import Caller
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine
-from tests.fakes.providers import ScriptedModel
+from tests.fakes.providers import ScriptedModel, one_by_one
 
 PER_PAGE: Final = 6
 PAGES: Final = 4
@@ -145,6 +145,8 @@ class StormyCompanies:
     def enrich(self, caller: Caller, domain: str) -> Company | None:
         self._call(caller, f"enrich:{domain}", domain.partition("-")[0])
         return Company(id=domain, name=f"Company {domain}", domain=domain, employee_count=100)
+
+    enrich_many = one_by_one
 
     def _call(self, caller: Caller, call: str, place: str) -> None:
         tried = sum((line.place, line.call) == (place, call) for line in self._books.lines())

@@ -1,9 +1,9 @@
 """Companies and a model without a wire, for tests of the engine; they count their calls."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.money import Charge
@@ -13,6 +13,15 @@ from chalicelib.services.runs.context import Providers
 
 def _nothing(_call: str) -> None:
     pass
+
+
+class Enriches(Protocol):
+    def enrich(self, caller: Caller, domain: str) -> Company | None: ...
+
+
+def one_by_one(self: Enriches, caller: Caller, domains: Sequence[str]) -> Mapping[str, Company | None]:
+    """`enrich_many` of a stand-in that nobody asks for many."""
+    return {domain: self.enrich(caller, domain) for domain in domains}
 
 
 @dataclass(slots=True)
@@ -42,6 +51,8 @@ class ScriptedCompanies:
             country="Germany",
         )
 
+    enrich_many = one_by_one
+
     def _called(self, caller: Caller, call: str) -> None:
         self.calls[call] += 1
         self.before(call)
@@ -55,7 +66,7 @@ class ScriptedModel:
     answer_with: Mapping[str, Any] = field(
         default_factory=lambda: {
             "subject": "A question",
-            "body": "Hello Ada, shall we talk?",
+            "body": "Hello Ada, your company grows.\n\nThat is work. We take it off you. Shall we talk?",
             "factsUsed": ["companyName"],
         }
     )

@@ -1,10 +1,11 @@
 """Workers on strings: each call of theirs waits for the test's word, so that a test decides what happens between any
-two transactions of a run. One item a run, so a worker makes one call at a time.
+two transactions of a run. One item a run, so a worker makes one call at a time; no answer is remembered, so every run
+makes all of its calls.
 """
 
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -16,7 +17,7 @@ from chalicelib.domain.money import Charge
 from chalicelib.domain.ports import Caller
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine
-from tests.fakes.providers import ScriptedModel
+from tests.fakes.providers import ScriptedModel, one_by_one
 
 SEARCHES: Final = 2
 """Pages that are looked at until there is a company."""
@@ -46,8 +47,12 @@ class Puppet:
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
         self._seconds = 0.0
         providers = Providers(self, ScriptedModel())
+        forgetful = replace(database.settings, provider_facts_fresh_days=0, provider_searches_fresh_days=0)
         self._engine = Engine(
-            database, lambda _customer: providers, clock=lambda: self._seconds, stay=timedelta()
+            replace(database, settings=forgetful),
+            lambda _customer: providers,
+            clock=lambda: self._seconds,
+            stay=timedelta(),
         )
         self._thread = threading.Thread(target=self._visit, args=(customer_id,), daemon=True)
         self._failure: BaseException | None = None
@@ -68,6 +73,8 @@ class Puppet:
     def enrich(self, caller: Caller, domain: str) -> Company | None:
         self._call(caller, "enrich")
         return Company(id=domain, name=domain, domain=domain)
+
+    enrich_many = one_by_one
 
     def _call(self, caller: Caller, call: str) -> None:
         self._told.put(call)

@@ -31,8 +31,11 @@ from chalicelib.db.work import Database
 from chalicelib.domain.companies import Company, CompanyPage
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.ports import OutgoingEvent
+from chalicelib.integrations.vault.envelope import Envelopes
+from chalicelib.integrations.vault.keyfile import KeyFile
 from chalicelib.services.approvals.effects import apply_due
 from chalicelib.services.outbox import Relay
+from chalicelib.services.rotation import Rotation
 from chalicelib.services.runs import record
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine
@@ -50,9 +53,9 @@ LONGEST_SECONDS = 120
 class Job:
     """What a worker does, and where it dies."""
 
-    kind: str  # run, apply, relay or trip
+    kind: str  # run, apply, relay, rotate or trip
     customer: str
-    books: Path
+    books: Path  # of a rotation: the key file
     companies: int = 12
     trip: Trip | None = None
     die_at: faults.Point | None = None
@@ -178,6 +181,8 @@ def _work(database: Database, job: Job) -> None:
         travel(database, job.trip)
     elif job.kind == "apply":
         apply_due(database, customer_id)
+    elif job.kind == "rotate":
+        Rotation(database, Envelopes(KeyFile(job.books))).rotate()
     elif job.kind == "relay":
         Relay(database, [_Sink(write)]).drain(lambda: timedelta(minutes=5))
     else:

@@ -10,6 +10,7 @@ A module has one of its own:
 
 import functools
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,10 +39,14 @@ from chalicelib.domain.access import Actor
 from chalicelib.domain.errors import NotSignedIn
 from chalicelib.domain.ids import PREFIXES, is_id, new_id
 from chalicelib.domain.ports import Challenge, SignedIn
+from chalicelib.integrations.accounts import Accounts
 from chalicelib.integrations.oidc.verifier import TokenVerifier
+from chalicelib.integrations.vault import vault_of
+from chalicelib.services.integrations import Integrations
 from chalicelib.settings import Settings
 from local.front import Front, Site
 from local.postgres import Postgres
+from sandbox.server import Sandbox
 from tests.builders import A_PROFILE, a_config, a_run, an_item, rows
 from tests.conftest import Tenant, World, a_tenant
 from tests.fakes.signals import RememberedSignals
@@ -70,6 +75,7 @@ class Parts:
     verifier: TokenVerifier
     issuer: "NobodysIssuer"
     signals: RememberedSignals
+    integrations: Integrations
 
 
 class NobodysIssuer:
@@ -100,9 +106,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A running API, and the two tenants who use it."""
+    """A running API, the providers it asks, and the two tenants who use it."""
 
     world: World
+    providers: Sandbox
     client: httpx.Client
     clock: Clock
     database_name: str
@@ -147,7 +154,7 @@ def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
     """Everything declared at this moment, served; `changes` are settings that differ."""
     name = f"http_{next(_numbers)}"
     postgres.create_database(name, template="template_bevyly")
-    with _keys_served() as jwks_url:
+    with _keys_served() as jwks_url, tempfile.TemporaryDirectory() as place, Sandbox() as providers:
         settings = Settings.from_environ(
             {
                 "DATABASE_URL": postgres.url("bevyly_app", name),
@@ -156,6 +163,10 @@ def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
                 "OIDC_JWKS_URL": jwks_url,
                 "OIDC_CLIENT_ID": CLIENT,
                 "SIGN_IN_ATTEMPTS_PER_15_MINUTES": str(TRIES),
+                "VAULT": "keyfile",
+                "VAULT_KEY_FILE": f"{place}/vault.key",
+                "OPENAI_BASE_URL": providers.openai_url,
+                "APOLLO_BASE_URL": providers.apollo_url,
             }
         )
         settings = replace(settings, **changes)  # type: ignore[arg-type]
@@ -168,15 +179,24 @@ def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
         world = World(Database(*engines, settings, signals, clock), signals, engines)
         world.ours, world.theirs = a_tenant(world.database, "Ours"), a_tenant(world.database, "Theirs")
         app = Chalice(app_name="bevyly-agents")
+        integrations = Integrations(world.database, vault_of(settings), Accounts(settings))
         http.register(
-            app, Parts(settings, world.database, TokenVerifier.of(settings), NobodysIssuer(), signals)
+            app,
+            Parts(
+                settings,
+                world.database,
+                TokenVerifier.of(settings),
+                NobodysIssuer(),
+                signals,
+                integrations,
+            ),
         )
         front = Front(0).start(app, Site(Path("/nonexistent"), ""))
         try:
             with httpx.Client(
                 base_url=f"http://127.0.0.1:{front.port}/api", timeout=30, trust_env=False
             ) as client:
-                yield Api(world, client, clock, name)
+                yield Api(world, providers, client, clock, name)
         finally:
             front.stop()
             for engine in engines:
@@ -246,6 +266,9 @@ BODIES: Final[Mapping[str, Any]] = {
     },
     "PATCH /v1/agents/{config_id}": {"version": 1, "name": "Another name", "ownerId": new_id("UserId")},
     "DELETE /v1/agents/{config_id}": {"version": 1},
+    "POST /v1/agents/{config_id}/estimate": {"input": {"limit": 3}},
+    "PUT /v1/integrations/{provider}": {"version": 0, "apiKey": "sandbox-openai-key-1"},
+    "DELETE /v1/integrations/{provider}": {"version": 1},
     "PUT /v1/budgets": {"version": 0, "monthlyCredits": 500, "monthlyDollars": 20.5},
     "POST /v1/approvals/{item_id}/approve": _APPROVAL,
     "POST /v1/approvals/{item_id}/reject": {"version": 1, "reason": "no fit", "reasonCode": "wrong_profile"},

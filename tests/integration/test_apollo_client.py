@@ -1,20 +1,13 @@
 """Apollo's client against the sandbox, and against a server with a script for what the sandbox never says."""
 
-import json
 import logging
-import socketserver
 import subprocess
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
 
 import pytest
 
@@ -27,161 +20,23 @@ from chalicelib.domain.errors import (
     ProviderBusy,
     ProviderFailed,
 )
-from chalicelib.domain.money import Meter
-from chalicelib.domain.ports import Caller
-from chalicelib.integrations.apollo.client import ApolloCompanies
+from chalicelib.integrations.apollo.client import ApolloClient
+from chalicelib.integrations.apollo.wire import CONNECTIONS
 from sandbox.server import Sandbox
+from tests.integration.apollo_world import (
+    ANYBODY,
+    CANARY,
+    Reply,
+    ScriptedServer,
+    a_caller,
+    a_page,
+    all_that_shows,
+    credits_of,
+    scripted,
+)
 
-CANARY = "canary-4b1d0c7e-key"
-ANYBODY = IdealCustomer(employees=Between(min=1))
 NOBODY = IdealCustomer(locations=("Atlantis",))
 LOGISTICS = IdealCustomer(industries=("logistics",))
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One scripted answer; `pause` is how long each of its bytes takes."""
-
-    status: int = 200
-    body: bytes = b"{}"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    pause: float = 0
-
-    @classmethod
-    def json(cls, content: object, status: int = 200, **headers: str) -> "Reply":
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return cls(status, json.dumps(content).encode(), named)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class ScriptedServer:
-    """Gives its replies one after the other, the last one for ever, and keeps what it was sent."""
-
-    def __init__(self, *replies: Reply) -> None:
-        self.replies = list(replies)
-        self.received: list[Received] = []
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.002,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def next(self) -> Reply:
-        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, script: ScriptedServer) -> None:
-        self.script = script
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def server_bind(self) -> None:
-        """As the base does, without looking up this machine's name."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def _reply(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.script.received.append(Received(self.command, self.path, headers, body))
-        reply = self.server.script.next()
-        self.send_response_only(reply.status)
-        for name, value in {"content-length": str(len(reply.body)), **reply.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        try:
-            for start in range(0, len(reply.body), 1 if reply.pause else len(reply.body)):
-                self.wfile.write(reply.body[start : start + 1] if reply.pause else reply.body)
-                time.sleep(reply.pause)
-        except OSError:
-            pass  # the client had enough
-
-    do_GET = do_POST = _reply  # noqa: N815 - the base class's names
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def a_caller(*, seconds: float = 5, call_id: str = "use_1") -> Caller:
-    return Caller(meter=Meter(), timeout=timedelta(seconds=seconds), call_id=call_id)
-
-
-def credits_of(caller: Caller) -> int | None:
-    total = caller.meter.total()
-    return None if total is None else total.credits
-
-
-def all_that_shows(error: BaseException) -> str:
-    """The error as the most talkative logger would write it: its chain, and the variables of our frames."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    told.stack[:] = [frame for frame in told.stack if "/chalicelib/" in frame.filename]
-    chain = (repr(link) for link in (error, error.__cause__, error.__context__))
-    return "".join((*told.format(), *chain, repr(vars(error))))
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(world: Sandbox) -> Iterator[Sandbox]:
-    world.ledger.reset()
-    yield world
-    world.faults.clear()
-
-
-@pytest.fixture
-def apollo(sandbox: Sandbox) -> Iterator[ApolloCompanies]:
-    with closing(ApolloCompanies("sandbox-apollo-key", sandbox.apollo_url)) as client:
-        yield client
-
-
-@contextmanager
-def scripted(*replies: Reply) -> Iterator[tuple[ApolloCompanies, ScriptedServer]]:
-    with (
-        ScriptedServer(*replies) as server,
-        closing(ApolloCompanies(CANARY, f"{server.url}/api/v1")) as client,
-    ):
-        yield client, server
-
-
-def a_page(*organizations: object, accounts: Sequence[object] = (), **pagination: object) -> Reply:
-    return Reply.json(
-        {
-            "organizations": list(organizations),
-            "accounts": list(accounts),
-            "pagination": pagination,
-        }
-    )
 
 
 # What is asked
@@ -229,15 +84,15 @@ def test_key_and_call_id_travel_in_headers_and_nowhere_else() -> None:
     assert not any(CANARY in call.path or CANARY.encode() in call.body for call in server.received)
 
 
-def test_calls_after_the_first_use_its_connection(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_calls_after_the_first_use_its_connection(apollo: ApolloClient, sandbox: Sandbox) -> None:
     apollo.search(a_caller(), ANYBODY, page=1, per_page=5)
-    client = apollo._http
+    client = CONNECTIONS.client()
     apollo.search(a_caller(), ANYBODY, page=2, per_page=5)
-    assert apollo._http is client
+    assert CONNECTIONS.client() is client
     assert len(sandbox.ledger.entries()) == 2
 
 
-def test_eight_threads_share_one_client(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_eight_threads_share_one_client(apollo: ApolloClient, sandbox: Sandbox) -> None:
     callers = [a_caller(call_id=f"use_{number}") for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda caller: apollo.search(caller, ANYBODY, page=1, per_page=1), callers))
@@ -254,7 +109,7 @@ def test_importing_the_client_does_not_pay_for_httpx() -> None:
 # What is answered
 
 
-def test_a_search_returns_companies_and_costs_one_credit(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_a_search_returns_companies_and_costs_one_credit(apollo: ApolloClient, sandbox: Sandbox) -> None:
     caller = a_caller(call_id="use_7")
     page = apollo.search(caller, LOGISTICS, page=1, per_page=25)
     assert len(page.companies) == 25
@@ -265,13 +120,13 @@ def test_a_search_returns_companies_and_costs_one_credit(apollo: ApolloCompanies
     assert (entry.call, entry.credits, credits_of(caller)) == ("use_7", 1, 1)
 
 
-def test_pages_do_not_overlap(apollo: ApolloCompanies) -> None:
+def test_pages_do_not_overlap(apollo: ApolloClient) -> None:
     pages = [apollo.search(a_caller(), LOGISTICS, page=number, per_page=20) for number in (1, 2)]
     ids = [stub.id for page in pages for stub in page.companies]
     assert len(set(ids)) == 40
 
 
-def test_an_empty_page_costs_nothing(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_an_empty_page_costs_nothing(apollo: ApolloClient, sandbox: Sandbox) -> None:
     caller = a_caller()
     page = apollo.search(caller, NOBODY, page=1, per_page=25)
     assert (page.companies, page.total_entries, page.total_pages) == ((), 0, 0)
@@ -279,7 +134,7 @@ def test_an_empty_page_costs_nothing(apollo: ApolloCompanies, sandbox: Sandbox) 
 
 
 def test_companies_already_in_the_teams_apollo_come_under_their_own_id_and_domain(
-    apollo: ApolloCompanies, sandbox: Sandbox
+    apollo: ApolloClient, sandbox: Sandbox
 ) -> None:
     found = {
         stub.id: stub.domain
@@ -353,7 +208,7 @@ def test_only_pages_that_apollo_shows_are_counted() -> None:
 
 
 def test_enriching_tells_what_apollo_knows_and_costs_one_credit(
-    apollo: ApolloCompanies, sandbox: Sandbox
+    apollo: ApolloClient, sandbox: Sandbox
 ) -> None:
     known = next(company for company in sandbox.world.companies if company.funding)
     caller = a_caller()
@@ -375,7 +230,7 @@ def test_enriching_tells_what_apollo_knows_and_costs_one_credit(
 
 
 def test_enriching_an_unknown_company_finds_nobody_and_costs_nothing(
-    apollo: ApolloCompanies, sandbox: Sandbox
+    apollo: ApolloClient, sandbox: Sandbox
 ) -> None:
     caller = a_caller()
     assert apollo.enrich(caller, "nobody-knows-it.example") is None
@@ -442,7 +297,7 @@ def test_what_is_no_domain_is_not_looked_up(domain: str) -> None:
     ("key", "kind", "code"),
     [
         ("bad-key", CredentialRejected, "credential_rejected"),
-        ("free-plan-key", CredentialRejected, "plan_or_scope"),
+        ("free-plan-key", CredentialRejected, "free_plan"),
         ("no-credit-key", OutOfCredit, "out_of_credit"),
     ],
 )
@@ -450,13 +305,13 @@ def test_bad_key_free_plan_and_no_credit_are_told_apart(
     sandbox: Sandbox, key: str, kind: type[ProviderFailed], code: str
 ) -> None:
     caller = a_caller()
-    with closing(ApolloCompanies(key, sandbox.apollo_url)) as apollo, pytest.raises(kind) as told:
+    with closing(ApolloClient(key, sandbox.apollo_url)) as apollo, pytest.raises(kind) as told:
         apollo.search(caller, ANYBODY, page=1, per_page=25)
     assert told.value.code == code
     assert credits_of(caller) is None
 
 
-def test_a_rate_limit_waits_as_long_as_apollo_says(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_a_rate_limit_waits_as_long_as_apollo_says(apollo: ApolloClient, sandbox: Sandbox) -> None:
     sandbox.faults.add({"path": "/api/v1/*", "status": 429, "retry_after": 7})
     with pytest.raises(ProviderBusy) as told:
         apollo.search(a_caller(), ANYBODY, page=1, per_page=25)
@@ -488,8 +343,8 @@ def test_a_rate_limit_without_a_usable_figure_waits_a_minute(headers: dict[str, 
         (401, b"Invalid API key.", CredentialRejected, "credential_rejected"),
         (402, b"", OutOfCredit, "out_of_credit"),
         (403, b'{"error":"no","error_code":"API_INACCESSIBLE"}', CredentialRejected, "plan_or_scope"),
-        (403, b"<html>blocked</html>", ProviderFailed, "unexpected_status"),
-        (404, b"", ProviderFailed, "unexpected_status"),
+        (403, b"<html>blocked</html>", ProviderFailed, "blocked"),
+        (404, b"", ProviderFailed, "unknown_call"),
         (408, b"", ProviderBusy, "provider_trouble"),
         (422, b'{"error":"Insufficient credits. Please upgrade"}', OutOfCredit, "out_of_credit"),
         (422, b'{"error":"page must be a number"}', ProviderFailed, "bad_request"),
@@ -524,7 +379,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 @pytest.mark.parametrize("fault", ["hang", "lost"])
 def test_a_call_without_an_answer_has_an_unknown_cost(
-    apollo: ApolloCompanies, sandbox: Sandbox, fault: str
+    apollo: ApolloClient, sandbox: Sandbox, fault: str
 ) -> None:
     sandbox.faults.add({"path": "/api/v1/*", "kind": fault})
     caller = a_caller(seconds=0.3)
@@ -534,7 +389,7 @@ def test_a_call_without_an_answer_has_an_unknown_cost(
     assert credits_of(caller) is None
 
 
-def test_half_an_answer_is_paid_for(apollo: ApolloCompanies, sandbox: Sandbox) -> None:
+def test_half_an_answer_is_paid_for(apollo: ApolloClient, sandbox: Sandbox) -> None:
     sandbox.faults.add({"path": "/api/v1/*", "kind": "truncate"})
     caller = a_caller()
     with pytest.raises(ProviderBusy) as told:
@@ -545,7 +400,7 @@ def test_half_an_answer_is_paid_for(apollo: ApolloCompanies, sandbox: Sandbox) -
 
 @pytest.mark.parametrize("fault", ["invalid_json", "not_json"])
 def test_an_answer_that_cannot_be_read_is_paid_for_and_not_asked_again(
-    apollo: ApolloCompanies, sandbox: Sandbox, fault: str
+    apollo: ApolloClient, sandbox: Sandbox, fault: str
 ) -> None:
     sandbox.faults.add({"path": "/api/v1/*", "kind": fault})
     caller = a_caller()
@@ -587,7 +442,7 @@ def test_apollo_out_of_reach_costs_nothing() -> None:
     with ScriptedServer(Reply()) as server:
         address = server.url
     caller = a_caller()
-    with closing(ApolloCompanies(CANARY, address)) as apollo, pytest.raises(ProviderBusy) as told:
+    with closing(ApolloClient(CANARY, address)) as apollo, pytest.raises(ProviderBusy) as told:
         apollo.enrich(caller, "acme.example")
     assert told.value.code == "unreachable"
     assert credits_of(caller) is None
@@ -595,14 +450,14 @@ def test_apollo_out_of_reach_costs_nothing() -> None:
 
 @pytest.mark.parametrize("address", ["", "apollo", "ftp://127.0.0.1", "http://127.0.0.1:port"])
 def test_an_address_that_is_none_is_told(address: str) -> None:
-    with closing(ApolloCompanies(CANARY, address)) as apollo, pytest.raises(ProviderFailed) as told:
+    with closing(ApolloClient(CANARY, address)) as apollo, pytest.raises(ProviderFailed) as told:
         apollo.enrich(a_caller(), "acme.example")
     assert told.value.code == "bad_address"
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "ключ"])
 def test_a_key_that_no_header_can_carry_is_a_bad_key(key: str) -> None:
-    with ScriptedServer(Reply()) as server, closing(ApolloCompanies(key, server.url)) as apollo:
+    with ScriptedServer(Reply()) as server, closing(ApolloClient(key, server.url)) as apollo:
         with pytest.raises(CredentialRejected) as told:
             apollo.enrich(a_caller(), "acme.example")
         assert server.received == []
@@ -621,12 +476,12 @@ def _call(reply: Reply) -> Callable[[], None]:
 
 
 def _unreachable() -> None:
-    with closing(ApolloCompanies(CANARY, "http://127.0.0.1:1")) as apollo:
+    with closing(ApolloClient(CANARY, "http://127.0.0.1:1")) as apollo:
         apollo.enrich(a_caller(), "acme.example")
 
 
 def _bad_address() -> None:
-    with closing(ApolloCompanies(CANARY, "nowhere")) as apollo:
+    with closing(ApolloClient(CANARY, "nowhere")) as apollo:
         apollo.enrich(a_caller(), "acme.example")
 
 
@@ -665,4 +520,42 @@ def test_no_log_shows_the_key_or_the_answer(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_client_does_not_show_its_key() -> None:
-    assert CANARY not in repr(ApolloCompanies(CANARY, "https://api.apollo.io/api/v1"))
+    assert CANARY not in repr(ApolloClient(CANARY, "https://api.apollo.io/api/v1"))
+
+
+# Whether a key is good
+
+
+def test_a_known_key_is_good_and_an_unknown_one_is_not(apollo: ApolloClient, sandbox: Sandbox) -> None:
+    apollo.check(a_caller())
+    (entry,) = sandbox.ledger.entries()
+    assert (entry.credits, entry.paid) == (0, False)
+    with closing(ApolloClient("bad-key", sandbox.apollo_url)) as other, pytest.raises(CredentialRejected):
+        other.check(a_caller())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply.json({"healthy": True, "is_logged_in": False}), CredentialRejected),
+        (Reply.json({}), CredentialRejected),
+        (Reply.json({"is_logged_in": "yes"}), CredentialRejected),
+        (Reply(200, b"<html>"), CredentialRejected),
+        (Reply(302, headers={"location": "/"}), CredentialRejected),
+        (Reply(404), CredentialRejected),
+        (Reply(422, b"{}"), CredentialRejected),
+        (Reply(401, b"Invalid API key."), CredentialRejected),
+        (Reply(403, b'{"error_code":"API_INACCESSIBLE"}'), CredentialRejected),
+        (Reply(429), ProviderBusy),
+        (Reply(503), ProviderBusy),
+    ],
+)
+def test_whatever_does_not_say_that_the_key_is_good_refuses_it(
+    reply: Reply, kind: type[ProviderFailed]
+) -> None:
+    """A key's fault and a provider's are two things."""
+    with scripted(reply) as (client, server):
+        with pytest.raises(kind) as refused:
+            client.check(a_caller())
+        assert CANARY not in all_that_shows(refused.value)
+        assert server.received[0].path == "/api/v1/auth/health"

@@ -278,7 +278,7 @@ class Verdict:
         for tenant in self.schedule.tenants:
             items = [item.dedupe_key for item in self.schedule.ask(tenant, "approval_items")]
             done = [
-                f"lead:{step.output['domain']}"
+                f"lead:{step.output['company']['domain']}"
                 for step in self.steps
                 if step.item and step.status == "succeeded" and step.customer_id == tenant.customer_id
             ]

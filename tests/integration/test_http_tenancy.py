@@ -145,8 +145,28 @@ def test_a_list_filtered_by_another_tenants_id_is_empty_as_by_one_that_nobody_ha
         run=run_id,
         account=account.account_id,
     )
+    config_id = row_of(api, "RunId", run_id)["agent_config_id"]
+    for sql in (
+        (
+            "INSERT INTO usage_entries (id, customer_id, run_id, agent_config_id, step_key, lease_token, provider,"
+            " operation) VALUES (new_id('use'), :customer, :run, :config, 'a', 'a token', 'apollo', 'a call')"
+            " RETURNING id"
+        ),
+        (
+            "UPDATE usage_entries SET status = 'settled' WHERE run_id = :run AND agent_config_id = :config"
+            " AND customer_id = :customer RETURNING id"
+        ),
+    ):
+        rows(
+            api.world.database,
+            api.theirs.manager,
+            sql,
+            customer=api.theirs.customer_id,
+            run=run_id,
+            config=config_id,
+        )
     theirs = {
-        "config_id": row_of(api, "RunId", run_id)["agent_config_id"],
+        "config_id": config_id,
         "run_id": run_id,
         "owner_id": str(api.theirs.manager.user_id),
         "account_id": account.account_id,
@@ -159,11 +179,17 @@ def test_a_list_filtered_by_another_tenants_id_is_empty_as_by_one_that_nobody_ha
         foreign = api.send("GET", declared.path, admin(api), query=f"{parameter}={theirs[name]}")
         unknown = api.send("GET", declared.path, admin(api), query=f"{parameter}=nobodys")
         assert seen(foreign, []) == seen(unknown, [])
-        assert data_of(foreign) == []
+        assert listed(foreign) == []
         owners = api.send(
             "GET", declared.path, api.theirs.people[Role.ADMIN], query=f"{parameter}={theirs[name]}"
         )
-        assert data_of(owners), f"nothing of theirs has this {name}, so this test says nothing"
+        assert listed(owners), f"nothing of theirs has this {name}, so this test says nothing"
+
+
+def listed(said: httpx.Response) -> Any:
+    """The rows of a list, or of a report."""
+    data = data_of(said)
+    return data if isinstance(data, list) else data["rows"]
 
 
 def _alias(model: type[BaseModel], name: str) -> str:

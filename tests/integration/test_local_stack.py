@@ -276,13 +276,19 @@ def test_what_a_deploying_shell_holds_does_not_lead_the_app_elsewhere(cloud: Clo
     }
     where = Addresses("app", "system", "owner")
     got = for_the_app(
-        shell, origin="http://127.0.0.1:1", database=where, cloud=cloud, sandbox="http://sandbox"
+        shell,
+        origin="http://127.0.0.1:1",
+        database=where,
+        cloud=cloud,
+        sandbox="http://sandbox",
+        directory=Path("/place"),
     )
     assert not {"AWS_PROFILE", "AWS_ENDPOINT_URL_SQS", "AWS_SESSION_TOKEN", "EDGE_SECRET"} & set(got)
     assert got["STAGE"] == "local"
     assert got["APOLLO_API_KEY"] == "real"
     assert "APOLLO_BASE_URL" not in got
     assert got["OPENAI_BASE_URL"] == "http://sandbox/v1"
+    assert got["VAULT_KEY_FILE"] == "/place/vault.key"
 
 
 # The whole

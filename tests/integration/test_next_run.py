@@ -37,8 +37,9 @@ def visit(
     before: Callable[[str], None] = _nothing,
     clock: Callable[[], float] | None = None,
 ) -> list[RunId]:
-    """What a worker does with one doorbell message."""
+    """What a worker does with one doorbell message; each run makes its calls, whatever was known before."""
     providers = Providers(ScriptedCompanies(companies, before=before), ScriptedModel())
+    world = world.with_settings(provider_facts_fresh_days=0, provider_searches_fresh_days=0)
     engine = Engine(world.database, lambda _customer: providers, clock=clock or Hands())
     return engine.visit(world.ours.customer_id, lambda: MINUTE)
 

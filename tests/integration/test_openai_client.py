@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Field
 
-from chalicelib.agents.email_drafter import Draft
+from chalicelib.agents.prompts.email_draft import Draft
 from chalicelib.domain.errors import (
     AppError,
     CredentialRejected,
@@ -26,14 +28,20 @@ from chalicelib.domain.errors import (
     ProviderFailed,
     Refused,
 )
-from chalicelib.domain.money import Charge
+from chalicelib.domain.money import Charge, ModelPrice, Quote, RateNews, Terms
 from chalicelib.integrations.openai import prompt
 from chalicelib.integrations.openai.client import REASONING_HEADROOM, OpenAIModel
-from chalicelib.integrations.openai.failures import OUT_OF_QUOTA
 from sandbox.server import Sandbox
-from tests.integration.test_apollo_client import CANARY, Reply, ScriptedServer, a_caller, all_that_shows
+from tests.integration.apollo_world import CANARY, Reply, ScriptedServer, a_caller, all_that_shows
 
 MODEL = "gpt-6-luna"
+QUOTA_CODES = (  # OpenAI's words for a spent quota, written out: a word lost from the client is then seen
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+)
 FACTS = {"contactName": "Ada Lovelace", "companyName": "Northwind", "productValue": "Plans routes in minutes"}
 USAGE = {
     "prompt_tokens": 120,
@@ -404,6 +412,200 @@ def test_a_200_that_is_no_completion_is_refused_and_costs_the_worst_case(reply: 
 # What goes wrong
 
 
+@pytest.mark.parametrize("code", QUOTA_CODES)
+def test_a_spent_quota_is_no_rate_limit_by_whatever_code(sandbox: Sandbox, code: str) -> None:
+    """Seen red with a code taken out of the client's."""
+    caller = a_caller()
+    with (
+        closing(a_model(sandbox.openai_url, key=f"no-quota-key:{code}")) as model,
+        pytest.raises(OutOfCredit, match="out of quota") as told,
+    ):
+        model.answer(caller, instructions="", facts=FACTS, form=Word)
+    assert told.value.retry_after is None
+    assert (len(sandbox.ledger.entries()), caller.meter.total()) == (1, None)
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_no_call_is_made_twice(model: OpenAIModel, sandbox: Sandbox, status: int) -> None:
+    """OpenAI's library would, twice. Seen red with its `max_retries` of 2."""
+    sandbox.faults.add({"path": "/v1/*", "status": status, "retry_after": 1})
+    with pytest.raises(ProviderBusy):
+        model.answer(a_caller(), instructions="", facts=FACTS, form=Word)
+    assert len(sandbox.ledger.entries()) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost", "refused"])
+def test_a_lost_connection_is_not_tried_again(model: OpenAIModel, sandbox: Sandbox, fault: str) -> None:
+    sandbox.faults.add({"path": "/v1/*", "kind": fault})
+    caller = a_caller()
+    with pytest.raises(ProviderBusy) as told:
+        model.answer(caller, instructions="", facts=FACTS, form=Word)
+    assert told.value.code == "provider_timeout"
+    assert (len(sandbox.ledger.entries()), caller.meter.total()) == (1, None)
+
+
+def test_a_rate_limit_of_the_sandbox_waits_as_long_as_it_says(model: OpenAIModel, sandbox: Sandbox) -> None:
+    sandbox.faults.add({"path": "/v1/*", "status": 429, "retry_after": 33})
+    with pytest.raises(ProviderBusy) as told:
+        model.answer(a_caller(), instructions="", facts=FACTS, form=Word)
+    assert (told.value.code, told.value.retry_after) == ("rate_limited", timedelta(seconds=33))
+
+
+def test_a_web_page_on_the_way_is_no_answer_and_costs_the_worst_case(
+    model: OpenAIModel, sandbox: Sandbox
+) -> None:
+    """The call was carried out, and what it took was on the page's place."""
+    sandbox.faults.add({"path": "/v1/*", "kind": "not_json"})
+    caller = a_caller()
+    with pytest.raises(Refused) as told:
+        model.answer(caller, instructions="Draft an e-mail.", facts=FACTS, form=Draft)
+    [entry], charge = sandbox.ledger.entries(), caller.meter.total()
+    assert told.value.code == "invalid_answer"
+    assert charge is not None
+    assert charge.tokens_in >= entry.prompt_tokens > 0
+    assert charge.tokens_out == model.token_limit >= entry.completion_tokens
+
+
+def test_a_slow_answer_ends_with_the_time_that_is_left(model: OpenAIModel, sandbox: Sandbox) -> None:
+    """Seen red with the library's own timeout, which is ten minutes."""
+    sandbox.faults.add({"path": "/v1/*", "latency_ms": 3_000})
+    started = time.monotonic()
+    with pytest.raises(ProviderBusy) as told:
+        model.answer(a_caller(seconds=0.4), instructions="", facts=FACTS, form=Word)
+    assert told.value.code == "provider_timeout"
+    assert time.monotonic() - started < 2
+
+
+def test_reasoning_has_room_beside_the_answer(sandbox: Sandbox) -> None:
+    """The model reasons before it writes, against the same limit. Seen red with a headroom of 0."""
+    with closing(a_model(sandbox.openai_url, max_tokens=60)) as model:
+        caller = a_caller()
+        assert model.answer(caller, instructions="", facts=FACTS, form=Word).word
+    [charge] = caller.meter.charges
+    assert charge.tokens_reasoning >= 60  # alone more than what the answer was given
+
+
+def test_a_model_that_does_not_reason_takes_a_temperature_and_the_old_limit(sandbox: Sandbox) -> None:
+    options: dict[str, Any] = {"model": "gpt-4.1-mini", "temperature": 0.2, "token_parameter": "max_tokens"}
+    with closing(a_model(sandbox.openai_url, **options)) as model:
+        assert model.answer(a_caller(), instructions="", facts=FACTS, form=Draft).subject
+
+
+def test_the_old_name_of_the_limit_is_told_to_be_wrong_where_it_is(sandbox: Sandbox) -> None:
+    with (
+        closing(a_model(sandbox.openai_url, token_parameter="max_tokens")) as model,
+        pytest.raises(ProviderFailed, match="name of the token limit") as told,
+    ):
+        model.answer(a_caller(), instructions="", facts=FACTS, form=Word)
+    assert told.value.code == "bad_request"
+
+
+def test_the_part_of_a_prompt_that_is_cached_is_booked_as_such(model: OpenAIModel) -> None:
+    long = {**FACTS, "companyDescription": "word " * 2_000}
+    charges = []
+    for _ in range(2):
+        caller = a_caller()
+        model.answer(caller, instructions="", facts=long, form=Word)
+        charges += caller.meter.charges
+    assert [charge.tokens_cached for charge in charges] == [0, 1_024]
+
+
+# What was booked before
+
+
+def test_no_more_is_sent_than_is_booked(sandbox: Sandbox, model: OpenAIModel) -> None:
+    """Nothing is spent. Seen red without the check, and with characters counted for tokens."""
+    for text in ("word " * 400, "\u6f22" * 700, "\U0001f98a" * 500):
+        caller = replace(a_caller(), most_tokens_in=2_000)
+        with pytest.raises(Refused, match="too long") as told:
+            model.answer(caller, instructions="", facts={"text": text}, form=Word)
+        assert (told.value.code, caller.meter.total()) == ("too_long", None)
+    assert sandbox.ledger.entries() == ()
+    caller = replace(a_caller(), most_tokens_in=2_000)
+    assert model.answer(caller, instructions="", facts={"text": "word " * 100}, form=Word).word
+
+
+@pytest.mark.parametrize(
+    ("usage", "booked"),
+    [
+        ({"prompt_tokens": 5_000, "completion_tokens": 9}, (2_000, 9)),
+        ({"prompt_tokens": 9, "completion_tokens": 10**9}, (9, 4_500)),
+        ({"prompt_tokens": 10**400, "completion_tokens": 10**400}, (2_000, 4_500)),
+        ({"prompt_tokens": -1, "completion_tokens": -1}, (0, 0)),
+        (None, (None, 4_500)),
+        ({"prompt_tokens": 1_999, "completion_tokens": 4_499}, (1_999, 4_499)),
+    ],
+)
+def test_whatever_a_server_claims_no_more_is_booked_than_was_before(
+    usage: object, booked: tuple[int | None, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was not sent more and not allowed more. Seen red without the bound: the budget was exceeded."""
+    caller = replace(a_caller(), most_tokens_in=2_000)
+    with scripted(a_completion(usage=usage)) as (model, _):
+        model.answer(caller, instructions="", facts={}, form=Word)
+    [charge] = caller.meter.charges
+    price = ModelPrice(Decimal("0.10"), Decimal("0.20"), Decimal("0.50"))
+    terms = Terms(price=price, most_tokens_out=model.token_limit)
+    cost, worst = terms.cost(charge), terms.worst(Quote("openai", "complete", most_tokens_in=2_000))
+    assert cost is not None
+    assert worst is not None
+    assert cost <= worst
+    assert charge.tokens_out == booked[1]
+    assert charge.tokens_in == booked[0] or (booked[0] is None and 500 < charge.tokens_in <= 2_000)
+    claims_more = usage is not None and booked in {(2_000, 9), (9, 4_500), (2_000, 4_500)}
+    assert ("model server states more tokens" in caplog.text) == claims_more
+
+
+def test_a_step_that_pays_for_one_call_makes_one(model: OpenAIModel, sandbox: Sandbox) -> None:
+    caller = replace(a_caller(), most_tokens_in=2_000)
+    model.answer(caller, instructions="", facts={}, form=Word)
+    with pytest.raises(RuntimeError, match="twice"):
+        model.answer(caller, instructions="", facts={}, form=Word)
+    with pytest.raises(RuntimeError, match="pays for no tokens"):
+        model.answer(replace(a_caller(), most_tokens_in=0), instructions="", facts={}, form=Word)
+    assert len(sandbox.ledger.entries()) == 1
+
+
+# What OpenAI says of its rate limit
+
+
+def test_the_sandboxs_limit_is_heard(model: OpenAIModel) -> None:
+    caller = a_caller()
+    model.answer(caller, instructions="", facts={}, form=Word)
+    assert caller.meter.news == RateNews(per_minute=10_000, left=9_999)
+
+
+@pytest.mark.parametrize(
+    ("limit", "left", "reset", "news"),
+    [
+        ("10000", "9999", "6ms", RateNews(10_000, 9_999)),
+        ("60", "0", "1m0s", RateNews(60, 0)),
+        ("500", "380", "14.4s", RateNews(500, 380)),
+        ("200", "199", "7m12s", None),  # a day's: one comes back in seven minutes
+        ("1000", "0", "24h0m0s", None),
+        ("500", "500", "0s", None),  # none used: over which time it counts cannot be told
+        ("500", "499", "", None),
+        ("500", "", "120ms", None),
+        ("many", "499", "120ms", None),
+        ("0", "0", "1s", None),
+        ("10", "11", "1s", None),
+        ("99999999999", "1", "1s", None),
+        ("500", "499", "soon", None),
+    ],
+)
+def test_a_minutes_limit_is_heard_and_another_is_not(
+    limit: str, left: str, reset: str, news: RateNews | None
+) -> None:
+    """Seen red with a day's limit taken for a minute's."""
+    told = {"limit": limit, "remaining": left, "reset": reset}
+    headers = {f"x-ratelimit-{name}-requests": value for name, value in told.items()}
+    for reply in (a_completion(), an_error(429, "requests", "rate_limit_exceeded")):
+        caller = a_caller()
+        with suppress(ProviderBusy), scripted(replace(reply, headers=headers)) as (model, _):
+            model.answer(caller, instructions="", facts={}, form=Word)
+        assert caller.meter.news == news
+
+
 @pytest.mark.parametrize(("key", "kind"), [("bad-key", CredentialRejected), ("no-quota-key", OutOfCredit)])
 def test_a_bad_key_and_a_spent_quota_are_told_apart(
     sandbox: Sandbox, key: str, kind: type[ProviderFailed]
@@ -415,7 +617,7 @@ def test_a_bad_key_and_a_spent_quota_are_told_apart(
     assert len(sandbox.ledger.entries()) == 1
 
 
-@pytest.mark.parametrize("code", sorted(OUT_OF_QUOTA))
+@pytest.mark.parametrize("code", QUOTA_CODES)
 def test_each_word_for_a_spent_quota_is_understood_and_not_tried_again(code: str) -> None:
     with scripted(an_error(429, "billing", code, retry_after="1")) as (model, server):
         with pytest.raises(OutOfCredit) as told:
@@ -625,3 +827,63 @@ def test_no_log_shows_the_key_the_facts_or_the_answer(caplog: pytest.LogCaptureF
 
 def test_a_client_does_not_show_its_key() -> None:
     assert CANARY not in repr(a_model("https://api.openai.com/v1", key=CANARY))
+
+
+# Whether a key is good
+
+
+def test_a_known_key_is_good_for_a_known_model_and_costs_nothing(
+    model: OpenAIModel, sandbox: Sandbox
+) -> None:
+    model.check(a_caller())
+    (entry,) = sandbox.ledger.entries()
+    assert (entry.path, entry.paid) == ("/v1/models", False)
+    bad = OpenAIModel("bad", sandbox.openai_url, model=MODEL, max_tokens=9)
+    with closing(bad), pytest.raises(CredentialRejected):
+        bad.check(a_caller())
+    with closing(OpenAIModel("sandbox-openai-key", sandbox.openai_url, model="gpt-0", max_tokens=9)) as other:
+        with pytest.raises(ProviderFailed, match="no model gpt-0") as refused:
+            other.check(a_caller())
+        assert refused.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply.json({"data": [{"id": MODEL}]}),
+        Reply.json({"data": [{"id": f"{MODEL}:latest"}, {"id": 5}, "x"]}),
+        Reply.json({"data": [{"id": f"models/{MODEL}"}]}),
+        Reply.json({"models": []}),
+        Reply(403, b'{"error":{"message":"missing scopes: api.model.read"}}'),
+        Reply(404),
+        Reply(405),
+        Reply(501),
+    ],
+)
+def test_a_server_without_a_list_of_models_is_believed(reply: Reply) -> None:
+    with ScriptedServer(reply) as server, closing(a_checked(server)) as client:
+        client.check(a_caller())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "code"),
+    [
+        (Reply.json({"data": []}), ProviderFailed, "model_not_found"),
+        (Reply(200, b"<html>"), ProviderFailed, "unexpected_answer"),
+        (Reply(200, b"[]"), ProviderFailed, "unexpected_answer"),
+        (Reply(302, headers={"location": "/"}), ProviderFailed, "unexpected_status"),
+        (Reply(401, b"{}"), CredentialRejected, "credential_rejected"),
+        (Reply(429, b"{}"), ProviderBusy, "rate_limited"),
+        (Reply(500), ProviderBusy, "provider_trouble"),
+    ],
+)
+def test_what_a_check_may_come_to(reply: Reply, kind: type[ProviderFailed], code: str) -> None:
+    with ScriptedServer(reply) as server, closing(a_checked(server)) as client:
+        with pytest.raises(kind) as refused:
+            client.check(a_caller())
+        assert (type(refused.value), refused.value.code) == (kind, code)
+        assert CANARY not in all_that_shows(refused.value)
+
+
+def a_checked(server: ScriptedServer) -> OpenAIModel:
+    return OpenAIModel(CANARY, f"{server.url}/v1", model=MODEL, max_tokens=9)

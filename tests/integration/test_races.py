@@ -20,7 +20,7 @@ from chalicelib.services.runs.execute import Engine
 from tests.builders import a_config, a_run, rows
 from tests.conftest import Tenant, World, a_tenant
 from tests.fakes.clock import Hands
-from tests.fakes.providers import ScriptedModel
+from tests.fakes.providers import ScriptedModel, one_by_one
 from tests.fakes.puppets import Puppet, Word
 from tests.fakes.signals import RememberedSignals
 
@@ -144,6 +144,8 @@ class SlowCompanies:
 
     def enrich(self, caller: Caller, domain: str) -> Company | None:
         raise AssertionError("there is nobody to look up")
+
+    enrich_many = one_by_one
 
 
 @dataclass(slots=True)

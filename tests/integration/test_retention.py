@@ -386,6 +386,33 @@ def test_tries_to_sign_in_are_forgotten_after_their_window(world: World, clock: 
     assert try_again()
 
 
+# What providers said
+
+
+def test_an_answer_goes_once_it_serves_no_more_and_its_keys_with_it(world: World, clock: Hands) -> None:
+    """By the longer of the two settings. Seen red with the shorter one, and without the keys' cascade."""
+    world = world.with_settings(provider_searches_fresh_days=10)
+    a_run(world.database, world.ours.manager)
+    world.settle()
+    assert (count(world, "provider_facts"), count(world, "provider_fact_keys")) == (4, 7)
+    clock.forward(30 * DAY - JUST)
+    assert "providerFacts" not in clear(world)
+    clock.forward(JUST)
+    assert clear(world)["providerFacts"] == 4
+    assert (count(world, "provider_facts"), count(world, "provider_fact_keys")) == (0, 0)
+
+
+def test_where_nothing_is_kept_any_more_what_was_kept_goes_after_a_day(world: World, clock: Hands) -> None:
+    """Not before: the policies show the sweep nothing younger, whatever the settings say."""
+    a_run(world.database, world.ours.manager)
+    world.settle()
+    world = world.with_settings(provider_facts_fresh_days=0, provider_searches_fresh_days=0)
+    clock.forward(DAY - JUST)
+    assert "providerFacts" not in clear(world)
+    clock.forward(JUST)
+    assert clear(world)["providerFacts"] == 4
+
+
 # In batches, at once, and by whom
 
 
@@ -442,13 +469,17 @@ def test_two_sweeps_at_once_count_each_row_once(world: World, clock: Hands) -> N
 @pytest.fixture
 def may_lock(postgres: Postgres, database_name: str) -> None:
     """The tenant's role may not lock these itself; its foreign keys and writes do."""
-    postgres.execute("GRANT UPDATE ON idempotency_keys, outbox_events TO bevyly_app", database=database_name)
+    postgres.execute(
+        "GRANT UPDATE ON idempotency_keys, outbox_events, provider_facts TO bevyly_app",
+        database=database_name,
+    )
 
 
 HOLDS: Sequence[tuple[str, str]] = (
     ("idempotencyKeys", "SELECT FROM idempotency_keys FOR SHARE"),
     ("stepOutputs", "SELECT FROM agent_run_steps FOR SHARE"),
     ("outboxEvents", "SELECT FROM outbox_events FOR KEY SHARE"),
+    ("providerFacts", "SELECT FROM provider_facts FOR KEY SHARE"),
 )
 
 
@@ -485,10 +516,12 @@ MAY_DELETE = {
     "event_deliveries",
     "idempotency_keys",
     "outbox_events",
+    "provider_facts",
     "run_trigger_events",
     "schedule_fires",
     "sign_in_attempts",
 }
+THE_APP_DELETES_TOO = {"idempotency_keys", "provider_facts"}
 
 
 def test_the_system_role_may_delete_these_tables_rows_and_no_others(
@@ -505,11 +538,13 @@ def test_the_system_role_may_delete_these_tables_rows_and_no_others(
         " AND has_table_privilege('bevyly_app', c.oid, 'DELETE')",
         database=database_name,
     )
-    assert {name for (name,) in app} <= set(Base.metadata.tables) - (MAY_DELETE - {"idempotency_keys"})
+    assert {name for (name,) in app} <= set(Base.metadata.tables) - (MAY_DELETE - THE_APP_DELETES_TOO)
 
 
 def test_the_policies_let_nothing_young_or_undelivered_go(world: World, clock: Hands) -> None:
     """Whatever a statement says. Seen red with the condition of each of them made true."""
+    a_run(world.database, world.ours.manager)
+    world.settle()
     a_config(world.database, world.ours.manager, schedule="0 * * * *", time_zone="UTC")
     a_gathered_event(world)
     clock.forward(timedelta(hours=1))
@@ -520,6 +555,7 @@ def test_the_policies_let_nothing_young_or_undelivered_go(world: World, clock: H
     gone = delete_all(world)
     assert (gone["outbox_events"], gone["event_deliveries"], gone["run_trigger_events"]) == (0, 0, 0)
     assert (gone["idempotency_keys"], gone["schedule_fires"]) == (1, 1)
+    assert gone["provider_facts"] > 0
 
 
 def delete_all(world: World) -> dict[str, int]:
@@ -537,6 +573,8 @@ def delete_all(world: World) -> dict[str, int]:
         "SELECT output FROM agent_run_steps",
         "SELECT answer FROM idempotency_keys",
         "SELECT reason FROM schedule_fires",
+        "SELECT value FROM provider_facts",
+        "SELECT key FROM provider_fact_keys",
         "UPDATE agent_run_steps SET status = 'failed'",
         "DELETE FROM agent_run_steps",
         "DELETE FROM audit_entries",
@@ -545,6 +583,8 @@ def delete_all(world: World) -> dict[str, int]:
         "UPDATE idempotency_keys SET created_at = app_now()",
         "UPDATE run_trigger_events SET created_at = app_now()",
         "UPDATE schedule_fires SET created_at = app_now()",
+        "UPDATE provider_facts SET fetched_at = app_now()",
+        "DELETE FROM provider_fact_keys",
         "UPDATE agent_run_steps SET output_removed_at = app_now()",
         "UPDATE agent_run_steps SET output = '{}', output_removed_at = app_now()",
     ],
@@ -574,6 +614,7 @@ def test_what_is_old_is_found_by_its_index(world: World, postgres: Postgres, dat
         "idempotency_keys_age_idx": "SELECT key FROM idempotency_keys WHERE created_at <= app_now()",
         "run_trigger_events_created_at_idx": "SELECT event_id FROM run_trigger_events WHERE created_at <= app_now()",
         "schedule_fires_created_at_idx": "SELECT slot_at FROM schedule_fires WHERE created_at <= app_now()",
+        "provider_facts_fetched_at_idx": "SELECT id FROM provider_facts WHERE fetched_at <= app_now()",
         "sign_in_attempts_window_idx": "SELECT key_hash FROM sign_in_attempts WHERE window_start <= app_now()",
         "agent_run_steps_recorded_at_idx": "SELECT key FROM agent_run_steps WHERE output_removed_at IS NULL"
         " AND recorded_at <= app_now()",

@@ -65,12 +65,12 @@ def test_a_run_is_counted_once_whichever_way_it_ends(world: World) -> None:
 
     a_run(database, manager, config_id=config)
     world.settle()  # completed
-    a_run(database, manager, config_id=config)
+    a_run(database, manager, config_id=config, refresh=True)
     world.settle(Providers(ScriptedCompanies(before=refused), ScriptedModel()))  # failed
     waits = a_run(database, manager, config_id=config)
     with database.enter(manager) as work:
         start.cancel(work, waits)  # cancelled before it began
-    works = a_run(database, manager, config_id=config)
+    works = a_run(database, manager, config_id=config, refresh=True)
 
     def stop(call: str) -> None:
         if call.startswith("search"):

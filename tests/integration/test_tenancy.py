@@ -94,6 +94,8 @@ def test_the_system_role_reads_no_content_and_writes_no_run(world: World) -> Non
         "UPDATE agent_runs SET status = 'failed'",
         "SELECT name FROM accounts",
         "SELECT credentials FROM integration_credentials",
+        "SELECT options FROM integration_credentials",
+        "UPDATE integration_credentials SET status = 'failed'",
     ):
         with pytest.raises(Exception, match="permission denied"), world.database.system() as session:
             session.execute(text(statement))

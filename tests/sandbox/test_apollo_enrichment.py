@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.records import PLACEHOLDER_EMAIL
 from sandbox.server import Sandbox
-from sandbox.world import Person, World
+from sandbox.world import Company, Person, World
 
 
 def credits_left(apollo: httpx.Client) -> int:
@@ -152,3 +152,82 @@ def test_a_locked_address_comes_as_the_placeholder(apollo: httpx.Client, world: 
 def test_a_person_without_an_address_is_unavailable(apollo: httpx.Client, world: World) -> None:
     found = apollo.post("people/match", json={"id": someone(world, email=None).id}).json()["person"]
     assert (found["email"], found["email_status"]) == (None, "unavailable")
+
+
+def test_a_company_asked_for_twice_is_one_record_and_one_credit(
+    apollo: httpx.Client, world: World, sandbox: Sandbox
+) -> None:
+    company = world.companies[5]
+    details = [{"domain": company.domain}, {"domain": company.domain}]
+    content = apollo.post("organizations/bulk_enrich", json={"details": details}).json()
+    counts = ("total_requested_domains", "unique_domains", "unique_enriched_records", "missing_records")
+    assert [content[name] for name in counts] == [2, 1, 1, 0]
+    assert len(content["organizations"]) == 1
+    assert sandbox.ledger.totals()["apollo"]["credits"] == 1
+
+
+def test_companies_in_bulk_do_not_stand_in_the_order_of_the_details(
+    apollo: httpx.Client, world: World
+) -> None:
+    def order(companies: list[Company]) -> list[str]:
+        details = [{"domain": company.domain} for company in companies]
+        content = apollo.post("organizations/bulk_enrich", json={"details": details}).json()
+        return [found["id"] for found in content["organizations"]]
+
+    wanted = list(world.companies[10:16])
+    assert order(wanted) == order(wanted[::-1]) == sorted(company.id for company in wanted)
+
+
+def test_companies_in_bulk_may_be_named_in_the_query_string(apollo: httpx.Client, world: World) -> None:
+    domains = [company.domain for company in world.companies[:2]]
+    content = apollo.post("organizations/bulk_enrich", params={"domains[]": domains}).json()
+    assert {found["primary_domain"] for found in content["organizations"]} == set(domains)
+
+
+def test_a_person_is_matched_by_the_query_string_too(apollo: httpx.Client, world: World) -> None:
+    person = world.people[3]
+    assert apollo.post("people/match", params={"id": person.id}).json()["person"]["id"] == person.id
+
+
+def test_matches_may_come_in_another_order_without_the_unknown(
+    apollo: httpx.Client, control: httpx.Client, world: World
+) -> None:
+    control.post("/_control/faults", json={"kind": "reordered", "times": 1})
+    first, second = world.people[8], world.people[4]
+    details = [{"id": first.id}, {"id": "0" * 24}, {"id": second.id}]
+    content = apollo.post("people/bulk_match", json={"details": details}).json()
+    assert [match["id"] for match in content["matches"]] == [second.id, first.id]
+    assert content["missing_records"] == 1
+
+
+def test_a_mobile_in_bulk_costs_eight_more(apollo: httpx.Client, world: World, sandbox: Sandbox) -> None:
+    reachable = next(person for person in world.people if person.mobile)
+    silent = someone(world, mobile=None)
+    body = {"details": [{"id": reachable.id}, {"id": silent.id}], "reveal_phone_number": True}
+    assert apollo.post("people/bulk_match", json=body).json()["credits_consumed"] == 10
+    assert sandbox.ledger.totals()["apollo"]["credits"] == 10
+
+
+def test_the_request_id_may_be_negative(apollo: httpx.Client, world: World) -> None:
+    ids = [
+        apollo.post("people/match", json={"id": person.id}).json()["request_id"]
+        for person in world.people[:12]
+    ]
+    assert any(one < 0 for one in ids)
+    assert any(one > 0 for one in ids)
+
+
+@pytest.mark.parametrize("status", ["verified", "extrapolated", "unavailable"])
+def test_each_kind_of_address_is_told(apollo: httpx.Client, world: World, status: str) -> None:
+    person = someone(world, email_status=status)
+    found = apollo.post("people/match", json={"id": person.id}).json()["person"]
+    assert found["email_status"] == status
+    assert {"headline", "departments", "functions", "seniority", "employment_history"} <= found.keys()
+
+
+def test_a_company_without_money_has_no_rounds(apollo: httpx.Client, world: World) -> None:
+    company = next(company for company in world.companies if not company.funding)
+    found = apollo.get("organizations/enrich", params={"domain": company.domain}).json()["organization"]
+    assert found["funding_events"] == []
+    names = ("total_funding", "latest_funding_stage", "latest_funding_round_date")
+    assert [found[name] for name in names] == [None, None, None]

@@ -1,5 +1,7 @@
 """Apollo's refusals, in the odd forms they really have."""
 
+import json
+
 import httpx
 import pytest
 
@@ -99,3 +101,52 @@ def test_usage_counts_the_calls(apollo: httpx.Client) -> None:
     before = consumed()
     apollo.post(SEARCH, json={})
     assert consumed() == before + 1
+
+
+def test_apollo_reads_no_other_header_for_its_key(control: httpx.Client, sandbox: Sandbox) -> None:
+    headers = {"authorization": "Bearer sandbox-apollo-key"}
+    assert control.post(f"/api/v1/{SEARCH}", json={}, headers=headers).status_code == 401
+
+
+def test_a_key_without_the_scope_sees_no_usage_and_searches_all_the_same(apollo: httpx.Client) -> None:
+    headers = with_key("no-scope-key")
+    for path in ("usage_stats/api_usage_stats", "usage_stats/credit_usage_stats"):
+        refused = apollo.post(path, json={}, headers=headers)
+        assert (refused.status_code, refused.json()["error_code"]) == (403, "API_INACCESSIBLE")
+    assert apollo.post(SEARCH, json={}, headers=headers).status_code == 200
+
+
+def test_out_of_credits_has_two_forms(apollo: httpx.Client, control: httpx.Client, sandbox: Sandbox) -> None:
+    said = set[str]()
+    for kind, status in (("no_credit", 422), ("payment_required", 402)):
+        control.post("/_control/faults", json={"kind": kind, "times": 1})
+        refused = apollo.post(SEARCH, json={})
+        assert refused.status_code == status
+        said.add(refused.json()["error"])
+    assert said == {"Insufficient credits. Please upgrade your plan."}
+    assert sandbox.ledger.totals()["apollo"]["credits"] == 0
+
+
+def test_a_429_may_hold_its_json_in_a_string(apollo: httpx.Client, control: httpx.Client) -> None:
+    control.post("/_control/faults", json={"kind": "string_429", "retry_after": 4, "times": 1})
+    refused = apollo.post(SEARCH, json={})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "4")
+    wrapped = refused.json()
+    assert isinstance(wrapped, str)
+    assert "maximum number of api calls allowed" in json.loads(wrapped)["message"]
+
+
+@pytest.mark.parametrize(
+    "path", [SEARCH, "mixed_people/api_search", "people/match", "people/bulk_match", "news_articles/search"]
+)
+def test_the_bare_base_answers_every_endpoint_with_nothing(control: httpx.Client, path: str) -> None:
+    answer = control.post(f"/v1/{path}", headers=with_key("sandbox-apollo-key"), json={})
+    content = answer.json()
+    assert answer.status_code == 200
+    assert content["pagination"]["total_entries"] == content["total_entries"] == 0
+    assert content["organizations"] == content["accounts"] == content["people"] == []
+
+
+def test_a_method_or_path_that_apollo_does_not_have_is_a_404(apollo: httpx.Client) -> None:
+    assert apollo.get(SEARCH).status_code == 404
+    assert apollo.post("organizations/delete", json={}).status_code == 404

@@ -205,3 +205,65 @@ def test_people_are_searched_free_of_charge(apollo: httpx.Client, sandbox: Sandb
     people(apollo)
     [entry] = sandbox.ledger.entries()
     assert (entry.credits, entry.paid) == (0, False)
+
+
+SENIORITIES = [
+    "owner",
+    "founder",
+    "c_suite",
+    "partner",
+    "vp",
+    "head",
+    "director",
+    "manager",
+    "senior",
+    "entry",
+    "intern",
+]
+
+
+@pytest.mark.parametrize("seniority", SENIORITIES)
+def test_every_seniority_is_held_by_somebody(apollo: httpx.Client, world: World, seniority: str) -> None:
+    content = people(apollo, person_seniorities=[seniority])
+    assert content["total_entries"] > 0
+    assert {world.person_by_id[stub["id"]].seniority for stub in content["people"]} == {seniority}
+
+
+@pytest.mark.parametrize("status", ["verified", "unverified", "likely to engage", "unavailable"])
+def test_every_status_of_an_address_finds_somebody(apollo: httpx.Client, status: str) -> None:
+    assert people(apollo, contact_email_status=[status])["total_entries"] > 0
+
+
+def test_similar_titles_are_found_unless_they_are_not_wanted(apollo: httpx.Client) -> None:
+    similar = people(apollo, person_titles=["sales manager"])
+    exact = people(apollo, person_titles=["manager"], include_similar_titles=False)
+    assert "Sales Manager" in {stub["title"] for stub in similar["people"]}
+    assert exact["total_entries"] == 0
+
+
+def test_an_unknown_filter_of_people_is_ignored_in_silence(apollo: httpx.Client, world: World) -> None:
+    assert people(apollo, titles=["ceo"])["total_entries"] == len(world.people)
+
+
+def test_people_are_asked_for_in_the_query_string_too(apollo: httpx.Client) -> None:
+    by_query = apollo.post(PEOPLE, params={"person_seniorities[]": ["vp", "head"], "per_page": "100"}).json()
+    assert by_query == people(apollo, person_seniorities=["vp", "head"])
+
+
+@pytest.mark.parametrize("path", [SEARCH, PEOPLE])
+def test_nobody_pages_past_page_500_however_short_the_pages(apollo: httpx.Client, path: str) -> None:
+    assert apollo.post(path, json={"page": 500, "per_page": 1}).status_code == 200
+    assert apollo.post(path, json={"page": 501, "per_page": 1}).status_code == 422
+
+
+def test_a_thousand_domains_are_taken_and_one_more_is_not(apollo: httpx.Client) -> None:
+    domains = [f"company-{number}.example" for number in range(1_001)]
+    assert apollo.post(SEARCH, json={"q_organization_domains_list": domains[:1_000]}).status_code == 200
+    assert apollo.post(SEARCH, json={"q_organization_domains_list": domains}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body", [{"revenue_range": "1,5"}, {"revenue_range": {"min": "much"}}, {"page": "two"}]
+)
+def test_a_value_of_the_wrong_form_is_a_422(apollo: httpx.Client, body: dict[str, Any]) -> None:
+    assert apollo.post(SEARCH, json=body).status_code == 422

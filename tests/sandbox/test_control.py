@@ -35,6 +35,7 @@ def test_the_ledger_tells_the_whole_call(apollo: httpx.Client, control: httpx.Cl
         "call": "call-7",
         "trace": "key-7",
         "fault": None,
+        "stored": False,
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
+from sandbox.presets import PRESETS
 from sandbox.server import Sandbox
 
 SEARCH = "mixed_companies/search"
@@ -195,3 +196,160 @@ def test_bad_input_is_a_422_with_words(control: httpx.Client, body: bytes) -> No
     refused = control.post("/_control/faults", content=body)
     assert refused.status_code == 422
     assert len(refused.json()["error"].split()) > 2
+
+
+def test_a_fault_can_be_one_keys_alone(apollo: httpx.Client, control: httpx.Client) -> None:
+    switch_on(control, key_last4="eamx", status=503)
+    assert apollo.post(SEARCH, json={}).status_code == 200
+    other = {"x-api-key": "sandbox-apollo-key-teamx"}
+    assert apollo.post(SEARCH, json={}, headers=other).status_code == 503
+
+
+def test_a_fault_can_be_one_providers_alone(
+    apollo: httpx.Client, openai: OpenAI, control: httpx.Client
+) -> None:
+    switch_on(control, provider="openai", status=503)
+    assert apollo.post(SEARCH, json={}).status_code == 200
+    with pytest.raises(sdk.InternalServerError):
+        ask(openai)
+
+
+def test_a_fault_can_be_one_models_alone(openai: OpenAI, control: httpx.Client) -> None:
+    switch_on(control, model="gpt-6-luna", kind="model_not_found")
+    with pytest.raises(sdk.NotFoundError):
+        ask(openai)
+    other = openai.chat.completions.create(model="gpt-6", messages=[{"role": "user", "content": "Hello"}])
+    assert other.choices[0].finish_reason == "stop"
+
+
+def test_a_fault_can_be_one_operations_alone(openai: OpenAI, control: httpx.Client) -> None:
+    switch_on(control, path="/v1/chat/completions", kind="bad_key")
+    assert openai.models.list().data
+    with pytest.raises(sdk.AuthenticationError):
+        ask(openai)
+
+
+def test_one_fault_is_switched_off_and_the_other_stays(apollo: httpx.Client, control: httpx.Client) -> None:
+    first = control.post("/_control/faults", json={"provider": "apollo", "status": 500}).json()
+    second = control.post("/_control/faults", json={"provider": "openai", "status": 503}).json()
+    assert [one["id"] for one in control.delete(f"/_control/faults/{first['id']}").json()] == [second["id"]]
+    assert apollo.post(SEARCH, json={}).status_code == 200
+    assert control.delete(f"/_control/faults/{first['id']}").status_code == 404
+
+
+def hang(client: httpx.Client, path: str, outcome: list[str]) -> threading.Thread:
+    def call() -> None:
+        try:
+            client.get(path, timeout=10)
+        except httpx.RemoteProtocolError:
+            outcome.append(path)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread
+
+
+def eventually(holds: Any) -> bool:
+    """Whether it holds within five seconds."""
+    deadline = time.monotonic() + 5
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(holds())
+
+
+def test_switching_one_off_lets_only_its_own_calls_go(
+    apollo: httpx.Client, control: httpx.Client, sandbox: Sandbox
+) -> None:
+    health, enrich = "auth/health", "organizations/enrich"
+    first = control.post(
+        "/_control/faults", json={"path": f"/api/v1/{health}", "kind": "hang", "times": 1}
+    ).json()
+    switch_on(control, path=f"/api/v1/{enrich}", kind="hang")
+    let_go = list[str]()
+    threads = [hang(apollo, path, let_go) for path in (health, enrich)]
+    assert eventually(lambda: sandbox.faults.hanging == 2)
+    control.delete(f"/_control/faults/{first['id']}")  # it has spent itself, its call still hangs
+    threads[0].join(5)
+    assert (let_go, sandbox.faults.hanging) == ([health], 1)
+    sandbox.faults.clear()
+    threads[1].join(5)
+    assert let_go == [health, enrich]
+
+
+def test_hanging_calls_can_be_let_go_while_the_fault_stays_on(
+    apollo: httpx.Client, control: httpx.Client, sandbox: Sandbox
+) -> None:
+    switch_on(control, path="/api/v1/auth/health", kind="hang")
+    for _ in range(2):
+        let_go = list[str]()
+        thread = hang(apollo, "auth/health", let_go)
+        assert eventually(lambda: sandbox.faults.hanging == 1)
+        assert control.post("/_control/hanging/clear").status_code == 303
+        thread.join(5)
+        assert let_go == ["auth/health"]
+    assert len(control.get("/_control/faults").json()) == 1
+
+
+def test_a_caller_who_gives_up_hangs_no_longer(
+    apollo: httpx.Client, control: httpx.Client, sandbox: Sandbox
+) -> None:
+    switch_on(control, kind="hang")
+    with pytest.raises(httpx.ReadTimeout):
+        apollo.post(SEARCH, json={}, timeout=0.1)
+    assert eventually(lambda: sandbox.faults.hanging == 0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_fault_that_is_switched_on_once_and_off_again(
+    control: httpx.Client, sandbox: Sandbox, name: str
+) -> None:
+    control.post(f"/_control/presets/{name}/on")
+    [fault] = control.post(f"/_control/presets/{name}/on").json()
+    assert {**fault, **PRESETS[name].content} == fault
+    assert control.post(f"/_control/presets/{name}/off").json() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("apollo-out-of-credits", [422, 200]),
+        ("apollo-out-of-credits-402", [402, 200]),
+        ("apollo-bad-key", [401, 401]),
+        ("apollo-free-plan", [403, 403]),
+        ("apollo-busy", [429, 429]),
+        ("apollo-down", [500, 500]),
+        ("apollo-reordered", [200, 200]),
+        ("openai-down", [200, 200]),
+    ],
+)
+def test_a_preset_does_what_its_sentence_says(
+    apollo: httpx.Client, control: httpx.Client, name: str, statuses: list[int]
+) -> None:
+    control.post(f"/_control/presets/{name}/on")
+    paths = (SEARCH, "mixed_people/api_search")
+    assert [apollo.post(path, json={}).status_code for path in paths] == statuses
+
+
+def test_an_unknown_preset_is_told_and_the_known_ones_are_listed(control: httpx.Client) -> None:
+    assert control.post("/_control/presets/meteor/on").status_code == 404
+    listed = control.get("/_control/presets").json()
+    assert [one["name"] for one in listed] == list(PRESETS)
+    assert all(one["title"] and one["then"].endswith(".") for one in listed)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"provider": "acme", "status": 500},
+        {"provider": ["apollo"], "status": 500},
+        {"provider": "openai", "kind": "no_credit"},
+        {"key_last4": "too-long", "status": 500},
+        {"key_last4": "", "status": 500},
+        {"model": 6, "status": 500},
+        {"path": "/" + "x" * 200, "status": 500},
+        {"kind": ["hang"]},
+        {"latency_ms": 600_001},
+    ],
+)
+def test_a_scope_that_is_none_is_a_422(control: httpx.Client, body: dict[str, Any]) -> None:
+    assert control.post("/_control/faults", json=body).status_code == 422

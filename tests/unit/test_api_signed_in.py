@@ -74,6 +74,7 @@ class Parts:
     verifier: TrustingVerifier = field(default_factory=TrustingVerifier)
     issuer: OneUserIssuer = field(default_factory=OneUserIssuer)
     signals: Any = field(default_factory=RememberedSignals)
+    integrations: Any = None  # no route of these tests asks for it
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from chalicelib.db.models.base import Base
 from chalicelib.db.models.crm import Account, Contact, IntentSignal, OutreachEmail
 from chalicelib.db.models.edge import AuditEntry, IdempotencyKey, IntegrationCredential, SignInAttempt
 from chalicelib.db.models.event import EventDelivery, EventSequence, OutboxEvent, RelayLease
+from chalicelib.db.models.fact import ProviderFact, ProviderFactKey
 from chalicelib.db.models.money import (
     Budget,
+    BudgetAlert,
     LimitCounter,
     RateBucket,
     UsageDay,
@@ -33,6 +35,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Budget",
+    "BudgetAlert",
     "Contact",
     "Customer",
     "EventDelivery",
@@ -43,6 +46,8 @@ __all__ = [
     "LimitCounter",
     "OutboxEvent",
     "OutreachEmail",
+    "ProviderFact",
+    "ProviderFactKey",
     "RateBucket",
     "RelayLease",
     "RunDay",

@@ -271,6 +271,7 @@ class AgentRunStep(Base):
     proposal: Mapped[dict[str, object] | None] = mapped_column(JSONB)  # {"itemId"} or {"skipped": why}
     duration_ms: Mapped[Count]
     recorded_at: Mapped[Born]
+    remembered_at: Mapped[Instant | None]  # a provider's answer of that time, not asked for again
     output_removed_at: Mapped[Instant | None]  # kept for a time only; an empty output may be a result, too
 
     __table_args__ = (

@@ -4,6 +4,7 @@ A tenant table has `customer_id`, an index that begins with it, foreign keys on 
 row-level security, which the migrations add.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -37,6 +38,6 @@ class Base(DeclarativeBase):
     )
 
 
-def one_of(column: str, values: type) -> str:
+def one_of(column: str, values: Iterable[object]) -> str:
     """The check that a text column holds a member of a closed set."""
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"  # type: ignore[attr-defined]
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"

@@ -1,10 +1,11 @@
 """What the edge keeps: repeated writes, who did what, credentials, sign-in attempts."""
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chalicelib.db.models.base import Base, Born, Id, Instant, Json, Short, Words
+from chalicelib.db.models.base import Base, Born, Id, Instant, Json, Short, Version, Words, one_of
+from chalicelib.domain.integrations import CONNECTABLE, CredentialStatus
 
 
 class IdempotencyKey(Base):
@@ -52,16 +53,19 @@ class IntegrationCredential(Base):
     id: Mapped[Id] = mapped_column(primary_key=True)
     customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"))
     provider: Mapped[Short]
-    credentials: Mapped[Words]
+    credentials: Mapped[Words]  # an envelope, bound to this row
     status: Mapped[str] = mapped_column(String(20), server_default="active")
     last_verified_at: Mapped[Instant | None]
     last_four: Mapped[str | None] = mapped_column(String(4))
     failure_reason: Mapped[Words | None]
     options: Mapped[dict[str, object]] = mapped_column(JSONB, server_default=text("'{}'"))
+    version: Mapped[Version]  # of what the tenant saved: the key and the options
     created_at: Mapped[Born]
     updated_at: Mapped[Born]
 
     __table_args__ = (
+        CheckConstraint(one_of("status", CredentialStatus), name="status"),
+        CheckConstraint(one_of("provider", CONNECTABLE), name="provider"),
         Index("integration_creds_customer_provider_idx", "customer_id", "provider", unique=True),
     )
 

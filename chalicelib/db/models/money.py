@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Short, Version, one_of
-from chalicelib.domain.money import EntryStatus, Payer
+from chalicelib.domain.money import AlertReason, BudgetUnit, EntryStatus, Payer
 
 Dollars = Annotated[Decimal, mapped_column(Numeric(14, 6), server_default=text("0"))]
 Sum = Annotated[int, mapped_column(BigInteger, server_default=text("0"))]
@@ -64,6 +64,7 @@ class UsageEntry(Base):
             "created_at",
             postgresql_where=text("status = 'reserved'"),
         ),
+        Index("usage_entries_listed_idx", "customer_id", "provider", "status", "created_at", "id"),
     )
 
 
@@ -83,7 +84,7 @@ class UsageMonth(Base):
 
 
 class UsageDay(Base):
-    """What was spent in a day, by agent, provider and model; kept by the same trigger."""
+    """What was spent in a day, by agent, provider, model and whose key; kept by the same trigger."""
 
     __tablename__ = "usage_days"
 
@@ -93,6 +94,7 @@ class UsageDay(Base):
     agent_type: Mapped[Short] = mapped_column(primary_key=True)
     provider: Mapped[Short] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(String(100), primary_key=True)  # '' without one
+    payer: Mapped[str] = mapped_column(String(20), primary_key=True, server_default="platform")
     calls: Mapped[Sum]
     unpriced_calls: Mapped[Sum]  # of a model whose price nobody knows
     credits: Mapped[Sum]
@@ -101,6 +103,8 @@ class UsageDay(Base):
     tokens_cached: Mapped[Sum]
     tokens_out: Mapped[Sum]
     tokens_reasoning: Mapped[Sum]
+
+    __table_args__ = (CheckConstraint(one_of("payer", Payer), name="payer"),)
 
 
 class Budget(Base):
@@ -115,6 +119,26 @@ class Budget(Base):
     updated_at: Mapped[Born]
 
     __table_args__ = (CheckConstraint("monthly_credits >= 0 AND monthly_dollars >= 0", name="caps"),)
+
+
+class BudgetAlert(Base):
+    """A threshold that a month reached, and that was told with an event of the same transaction: once for each cap."""
+
+    __tablename__ = "budget_alerts"
+
+    customer_id: Mapped[Id] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    month: Mapped[date] = mapped_column(primary_key=True)
+    unit: Mapped[str] = mapped_column(String(20), primary_key=True)
+    threshold: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # percent
+    cap: Mapped[Decimal] = mapped_column(Numeric(12, 2), primary_key=True)
+    spent: Mapped[Decimal] = mapped_column(Numeric(20, 6))  # when it was reached
+    reason: Mapped[str] = mapped_column(String(20))
+    reached_at: Mapped[Born]
+
+    __table_args__ = (
+        CheckConstraint(one_of("unit", BudgetUnit), name="unit"),
+        CheckConstraint(one_of("reason", AlertReason), name="reason"),
+    )
 
 
 class LimitCounter(Base):

@@ -94,6 +94,15 @@ _SCHEDULE_FIRES = text("""
     WHERE f.customer_id = old.customer_id AND f.agent_config_id = old.agent_config_id AND f.slot_at = old.slot_at
 """)
 
+_PROVIDER_FACTS = text("""
+    WITH old AS (
+        SELECT f.customer_id, f.id FROM provider_facts f
+        WHERE f.fetched_at <= app_now() - CAST(:keep AS interval)
+        ORDER BY f.fetched_at LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM provider_facts f USING old WHERE f.customer_id = old.customer_id AND f.id = old.id
+""")
+
 
 def step_outputs(session: Session, *, keep: timedelta, most: int) -> int:
     """Outputs of steps whose run ended `keep` ago; key, status, duration and error stay."""
@@ -113,6 +122,11 @@ def trigger_events(session: Session, *, keep: timedelta, most: int) -> int:
 def schedule_fires(session: Session, *, keep: timedelta, most: int) -> int:
     """What became of slots."""
     return _clear(session, _SCHEDULE_FIRES, keep, most)
+
+
+def provider_facts(session: Session, *, keep: timedelta, most: int) -> int:
+    """What providers said `keep` ago, with the keys it was found under."""
+    return _clear(session, _PROVIDER_FACTS, keep, most)
 
 
 def idempotency_keys(session: Session, *, most: int) -> int:

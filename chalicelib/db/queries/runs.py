@@ -28,6 +28,7 @@ _CLAIMED: Final = """
     SELECT (c.run).id, (c.run).agent_type, (c.run).agent_config_id, (c.run).input, (c.run).config,
            (c.run).agent_version, (c.run).attempt, (c.run).failures, (c.run).requested_by, (c.run).trigger,
            (c.run).causation, (c.run).owner_id, (c.run).approval_required, (c.run).approval_expiry_hours,
+           (c.run).due_at,
            c.rings, c.told
 """
 _CLAIM = text(f"{_CLAIMED} FROM claim_run(:token, :lease, :limit, :enabled, :failures, :oldest, :sinks) c")
@@ -50,8 +51,8 @@ _LIMITS_CHANGED = text("SELECT limits_changed(:config)")
 _CANCEL_PENDING_OF = text("SELECT cancel_pending_of(:config, :user, :most, :sinks)")
 _COPY_STEPS = text("""
     INSERT INTO agent_run_steps
-        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms)
-    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0
+        (customer_id, run_id, key, status, input_hash, output, error, error_code, item, duration_ms, remembered_at)
+    SELECT customer_id, :target, key, status, input_hash, output, error, error_code, item, 0, remembered_at
     FROM agent_run_steps
     WHERE customer_id = :scope AND run_id = :source AND status = 'succeeded' AND proposal IS NULL
       AND NOT EXISTS (

@@ -39,6 +39,29 @@ _TENANTS = text("""
     LIMIT 500
 """)
 _RUNS = text("SELECT * FROM sweep_runs(:limit, :enabled, :patience, :failures, :oldest, :most, :sinks)")
+_STANDING = text("""
+    SELECT
+        coalesce((
+            SELECT extract(epoch FROM app_now() - min(e.created_at))
+            FROM unnest(CAST(:sinks AS text[])) s(sink) CROSS JOIN LATERAL (
+                SELECT d.customer_id, d.event_id FROM event_deliveries d
+                WHERE d.sink = s.sink AND d.status = 'pending' ORDER BY d.position LIMIT 1
+            ) oldest JOIN outbox_events e ON e.customer_id = oldest.customer_id AND e.id = oldest.event_id
+        ), 0)::float8 AS outbox_lag_seconds,
+        (SELECT count(*) FROM event_deliveries WHERE status = 'parked') AS events_parked,
+        coalesce((
+            SELECT extract(epoch FROM app_now() - min(oldest.due_at))
+            FROM tenant_queues q JOIN customers c ON c.id = q.customer_id
+            CROSS JOIN LATERAL (
+                SELECT r.due_at FROM agent_runs r
+                WHERE r.customer_id = q.customer_id AND r.status = 'pending' AND r.due_at <= app_now()
+                ORDER BY r.due_at LIMIT 1
+            ) oldest
+            WHERE c.agents_enabled AND :enabled AND (
+                SELECT count(*) FROM agent_runs r WHERE r.customer_id = q.customer_id AND r.status = 'running'
+            ) < coalesce(c.max_concurrent_runs, :limit)
+        ), 0)::float8 AS oldest_due_run_seconds
+""")
 _TENANTS_WITH_RESERVATIONS = text("""
     SELECT q.customer_id FROM tenant_queues q
     WHERE EXISTS (
@@ -78,6 +101,13 @@ def visit(
             "sinks": list(sinks),
         },
     ).one()
+
+
+def standing(session: Session, *, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any]:
+    """How the system stands: how long the oldest event waits to be published, how many are parked, and how long the
+    oldest run waits that nothing keeps from being worked on. As bevyly_system.
+    """
+    return session.execute(_STANDING, {"limit": limit, "enabled": enabled, "sinks": list(sinks)}).one()
 
 
 def tenants_with_old_reservations(session: Session, *, age: timedelta) -> list[str]:

@@ -62,7 +62,7 @@ def _of_request(status: int, kinds: frozenset[str], model: str) -> ProviderFaile
         case HTTPStatus.FORBIDDEN:
             return _forbidden(model)
         case HTTPStatus.NOT_FOUND:
-            return _no_such_model(model)
+            return no_such_model(model)
         case HTTPStatus.BAD_REQUEST if "context_length_exceeded" in kinds:
             return _too_long(model)
         case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -80,6 +80,22 @@ def bad_address() -> ProviderFailed:
     return ProviderFailed(
         "The model's address is not one that can be called. Check the base URL.",
         code="bad_address",
+        details=_OPENAIS,
+    )
+
+
+def private_address() -> ProviderFailed:
+    return ProviderFailed(
+        "The model's address leads into a private network, where this installation calls nobody. Check the base URL.",
+        code="private_address",
+        details=_OPENAIS,
+    )
+
+
+def no_model_server() -> ProviderFailed:
+    return ProviderFailed(
+        "At this address no server speaks OpenAI's language. Check the base URL; it often ends in /v1.",
+        code="unexpected_answer",
         details=_OPENAIS,
     )
 
@@ -136,6 +152,15 @@ def invalid_answer(model: str) -> Refused:
     )
 
 
+def longer_than_booked(model: str) -> Refused:
+    """Nothing was sent: it could cost more than is booked for it."""
+    return Refused(
+        f"The facts are too long to be sent to the model {model}. Shorten them, or give it fewer.",
+        code="too_long",
+        details=_OPENAIS,
+    )
+
+
 def _out_of_quota() -> OutOfCredit:
     return OutOfCredit(
         "The OpenAI account is out of quota. Add credit or raise its limit at OpenAI, then run again.",
@@ -160,7 +185,7 @@ def _forbidden(model: str) -> ProviderFailed:
     )
 
 
-def _no_such_model(model: str) -> ProviderFailed:
+def no_such_model(model: str) -> ProviderFailed:
     return ProviderFailed(
         f"There is no model {model} for this key. Choose another model, or check the base URL.",
         code="model_not_found",

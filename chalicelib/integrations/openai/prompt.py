@@ -11,6 +11,13 @@ from pydantic import BaseModel
 UNCHECKED: Final = frozenset({"default", "minLength", "maxLength", "uniqueItems"})
 """Keywords that a strict schema may not hold; our own validation checks them."""
 
+TEMPLATE_TOKENS: Final = 500
+"""What a server may put around our words: its chat template, roles, today's date."""
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_MARKS: Final = {ord(mark): f"\\u{ord(mark):04x}" for mark in "`<["}
+"""What could close the fence, or be taken for a role by a server whose template knows `<|im_start|>` or `[INST]`."""
+
 
 def messages(instructions: str, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """The instructions as the system's word, the facts as the user's, marked as data."""
@@ -21,10 +28,20 @@ def messages(instructions: str, facts: Mapping[str, Any]) -> list[dict[str, str]
 
 
 def fenced(facts: Mapping[str, Any]) -> str:
-    """The facts as one line of JSON in a Markdown block that nothing inside can close."""
+    """The facts as one line of JSON in a Markdown block that nothing inside can close.
+
+    No text in it is a role's mark to a server either: in strings, such characters are written as JSON's escapes.
+    """
     line = json.dumps(facts, ensure_ascii=False, allow_nan=False)
-    safe = line.replace("`", "\\u0060").encode("utf-8", "replace").decode()
-    return f"```facts\n{safe}\n```"
+    marked = _STRING.sub(lambda string: string.group().translate(_MARKS), line)
+    return f"```facts\n{marked.encode('utf-8', 'replace').decode()}\n```"
+
+
+def most_tokens(request: Mapping[str, Any]) -> int:
+    """The most tokens that a request can be: no tokenizer makes more of a text than it has bytes."""
+    said = "".join(message["content"] for message in request["messages"])
+    form = json.dumps(request["response_format"], ensure_ascii=False)
+    return len(f"{said}{form}".encode("utf-8", "replace")) + TEMPLATE_TOKENS
 
 
 def response_format(form: type[BaseModel]) -> dict[str, Any]:

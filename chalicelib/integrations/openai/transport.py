@@ -4,12 +4,14 @@ Imports openai's transport, so only functions that call import this module.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import httpx2
+
+from chalicelib.integrations.addresses import Allowed, NotAllowed, NotFoundThere
 
 if TYPE_CHECKING:
     import ssl
@@ -18,9 +20,17 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 """Of an answer as it is sent; a draft is a few KiB."""
 
 
-def open_client() -> httpx2.Client:
-    """Follows no redirect. A call's read timeout is the time for all of it, not anew for each byte."""
+MOST_ADDRESSES: Final = 3
+"""Of one host, tried one after the other."""
+
+
+def open_client(allowed: Allowed | None = None) -> httpx2.Client:
+    """Follows no redirect. A call's read timeout is the time for all of it, not anew for each byte.
+
+    With `allowed` it connects to addresses that were checked, and to no proxy: a proxy would look up names itself.
+    """
     return httpx2.Client(
+        transport=None if allowed is None else _Checking(allowed, httpx2.HTTPTransport(verify=_trust())),
         verify=_trust(),
         follow_redirects=False,
         event_hooks={"request": [_begin], "response": [_bound]},
@@ -31,6 +41,47 @@ def open_client() -> httpx2.Client:
 def _trust() -> "ssl.SSLContext":
     """The certificate authorities, read once a process: it takes 60 ms, and each tenant's client needs it."""
     return httpx2.create_ssl_context()
+
+
+class AddressNotAllowed(httpx2.ConnectError):
+    """The host's address is not one that a tenant may have called."""
+
+
+class _Checking(httpx2.BaseTransport):
+    """Looks the host up itself, and calls one of the addresses it checked, under the host's name."""
+
+    def __init__(self, allowed: Allowed, inner: httpx2.BaseTransport) -> None:
+        self._allowed = allowed
+        self._inner = inner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.host
+        unreachable = httpx2.ConnectError("", request=request)
+        for address in self._addresses(request)[:MOST_ADDRESSES]:
+            there = httpx2.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,  # Host among them, as it was
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                return self._inner.handle_request(there)
+            except httpx2.ConnectError as error:  # the next address may be alive; nothing was sent
+                unreachable = error
+        raise unreachable
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _addresses(self, request: httpx2.Request) -> Sequence[str]:
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        try:
+            return self._allowed.checked(request.url.host, port)
+        except NotAllowed:
+            raise AddressNotAllowed("", request=request) from None
+        except NotFoundThere:
+            raise httpx2.ConnectError("", request=request) from None
 
 
 def _begin(request: httpx2.Request) -> None:

@@ -11,25 +11,46 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from chalicelib import tracing
 from chalicelib.agents.base import Call, CrmReader, Proposal
 from chalicelib.db.driver import Deferred
+from chalicelib.db.queries import facts
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor
-from chalicelib.domain.errors import BudgetReached, LimitReached, ProviderBusy, ProviderFailed
+from chalicelib.domain.errors import (
+    BudgetReached,
+    CredentialRejected,
+    LimitReached,
+    ProviderBusy,
+    ProviderFailed,
+)
+from chalicelib.domain.facts import Keeps
+from chalicelib.domain.integrations import Held
 from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
-from chalicelib.domain.ports import Caller, CompanySource, LanguageModel
+from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
 from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
 from chalicelib.faults import Point, reach
+from chalicelib.integrations.not_configured import NotConfigured
 from chalicelib.services import crm
 from chalicelib.services.approvals.propose import Origin, propose
-from chalicelib.services.runs.record import Reserved, Step, Unwritten, check_same, decode, encode, fingerprint
+from chalicelib.services.runs.memory import Asked, Fact, Memory, Place
+from chalicelib.services.runs.record import (
+    Reserved,
+    Step,
+    Unwritten,
+    check_same,
+    decode,
+    encode,
+    fingerprint,
+    fits,
+)
 from chalicelib.services.runs.stops import CancelRequested, Enough, SwitchedOff, Yielded
 from chalicelib.services.runs.window import Window
 
@@ -46,6 +67,9 @@ SHORT_WAIT: Final = timedelta(seconds=2)
 """Waits up to this are slept; longer ones give the run back."""
 
 
+NO_PEOPLE: Final = NotConfigured("Apollo.io")
+
+
 @dataclass(frozen=True, slots=True)
 class Providers:
     """The tenant's way to the outside."""
@@ -53,6 +77,12 @@ class Providers:
     companies: CompanySource
     model: LanguageModel
     terms: Mapping[str, Terms] = MappingProxyType({})  # by provider
+    people: PeopleSource = NO_PEOPLE
+    held: Mapping[str, Held] = MappingProxyType({})  # the tenant's own keys, by provider
+    renew: "Callable[[CredentialRejected], Providers | None]" = field(
+        default=lambda _refused: None, repr=False
+    )
+    """After a refusal: others, if the tenant has changed a key since these were made."""
 
     def terms_of(self, quote: Quote) -> Terms:
         return self.terms.get(quote.provider, Terms())
@@ -103,8 +133,14 @@ class DurableRun:
     unwritten: Unwritten = field(default_factory=Unwritten)
     counters: Counters = field(default_factory=Counters)
     notes: dict[str, Any] = field(default_factory=dict)
+    memory: Memory = field(init=False)
     _recorded_some: bool = False
     _total: int | None = None
+    _moment: datetime | None = None  # of the latest transaction
+    _marks: Mapping[str, datetime] | None = MappingProxyType({})  # of earlier slices; None: not looked up
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.database.settings)
 
     @property
     def has_progressed(self) -> bool:
@@ -114,6 +150,7 @@ class DurableRun:
     def recall(self, steps: Iterable[Step], tries: Mapping[str, int]) -> None:
         """Take over what earlier slices did, and how often they tried which calls in vain."""
         self.tries.update(tries)
+        self._marks = None
         for step in steps:
             self.recorded[step.key] = step
             self.counters.count(step)
@@ -128,16 +165,26 @@ class DurableRun:
         returns: type[Result],
         inputs: object = None,
         pays: Quote | None = None,
+        keeps: Keeps[Result] | None = None,
     ) -> Result:
         input_hash = fingerprint(inputs)
         if (done := self._done(key, input_hash)) is not None:
             return decode(done.output, returns)
-        entry = self._book_one(key, pays)
-        outcome = self.perform(lambda call: encode(work(call), returns), entry)
-        if (error := self.close(key, entry, outcome.error)) is not None:
-            raise error
+        if keeps is not None and (fact := self._known(keeps, returns)) is not None:
+            self.remember(Step(key, input_hash, fact.value, fact=fact))
+            return decode(fact.value, returns)
+        while True:
+            entry = self._book_one(key, pays)
+            outcome = self.perform(lambda call: encode(work(call), returns), entry)
+            if (error := self.close(key, entry, outcome.error)) is None:
+                break
+            if not self.renews(outcome):
+                raise error
+        result = decode(outcome.output, returns)
+        if keeps is not None:
+            self.keep(keeps, result, outcome.output)
         self.remember(Step(key, input_hash, outcome.output, duration_ms=outcome.duration_ms))
-        return decode(outcome.output, returns)
+        return result
 
     def look_up(
         self, key: str, read: Callable[[CrmReader], Result], *, returns: type[Result], inputs: object = None
@@ -165,25 +212,80 @@ class DurableRun:
         returns: type[Result],
         pays: Quote | None = None,
         propose: Callable[[Item, Result], Proposal | None] = lambda _item, _result: None,
+        keeps: Callable[[Item], Keeps[Result]] | None = None,
         concurrency: int = IN_FLIGHT,
+        counts: bool = True,
     ) -> list[Result]:
         keyed = {key(item): item for item in items}
         hashes = {name: fingerprint(item) for name, item in keyed.items()}
         todo = [name for name in keyed if self._done(name, hashes[name]) is None]
-        self._total = self.counters.processed + len(todo)
+        if counts:
+            self._total = self.counters.processed + len(todo)
+        asked = Asked.of({name: keeps(item) for name, item in keyed.items()} if keeps else {})
         Window(
             self,
             work=lambda name, call: encode(work(call, keyed[name]), returns),
             propose=lambda name, output: propose(keyed[name], decode(output, returns)),
+            returns=returns,
             hashes=hashes,
+            asked=asked,
             pays=pays,
             concurrency=min(concurrency, IN_FLIGHT),
             waiting=todo[::-1],
+            counts=counts,
         ).go_through()
         return [decode(step.output, returns) for name in keyed if (step := self.recorded[name]).error is None]
 
+    def remembered(self, key: str) -> datetime | None:
+        step = self.recorded.get(key)
+        if step is not None and step.fact is not None:
+            return step.fact.fetched_at
+        if self._marks is None:
+            with self.database.enter(self.actor) as work:
+                self._marks = facts.marked(work.session, self.actor.scope, self.lease.run_id)
+        return self._marks.get(key)
+
     def note(self, **facts: Any) -> None:
         self.notes.update(facts)
+
+    # What providers said before
+
+    def _known(self, keeps: Keeps[Any], returns: type[Any]) -> Fact | None:
+        """An answer that serves, of this run or an earlier one."""
+        if self.memory.recall(keeps) is None:
+            self.look([keeps])
+        return self.recall_fact(keeps, returns)
+
+    def look(self, asked: Iterable[Keeps[Any]]) -> None:
+        """Look for what earlier runs were told, if there may be any; what is unwritten is written with it."""
+        if wanted := self.memory.wanted(asked):
+            self._checkpoint((), current_step=None, wanted=wanted)
+
+    def recall_fact(self, keeps: Keeps[Any], returns: type[Any]) -> Fact | None:
+        """An answer that is known here and can be read."""
+        fact = self.memory.recall(keeps)
+        if fact is not None and not fits(fact.value, returns):
+            logger.info("a remembered answer is of another shape", extra={"kind": keeps.kind.value})
+            self.memory.drop(keeps)
+            return None
+        return fact
+
+    def learn(self, keeps: Keeps[Any], answer: Any, value: Any) -> list[str]:
+        """Remember an answer for this run. Returns the keys that it is found under."""
+        return self.memory.learn(keeps, answer, Fact(value, self._now(), ours=True))
+
+    def keep(self, keeps: Keeps[Any], answer: Any, value: Any) -> None:
+        """Remember an answer of this run's own, for itself and, with the next transaction, for later runs."""
+        keys = self.learn(keeps, answer, value)
+        if (row := self.memory.as_row(keeps, answer, value, keys)) is not None:
+            self.unwritten.facts.append(row)
+
+    def _now(self) -> datetime:
+        """The database's time, of a moment ago."""
+        if self._moment is None:
+            with self.database.enter(self.actor) as work:
+                self._moment = work.now
+        return self._moment
 
     # The calls
 
@@ -194,14 +296,29 @@ class DurableRun:
             meter=entry.meter if entry else Meter(),
             timeout=self.deadline.call_timeout(),
             call_id=entry.id if entry else "",
+            most_tokens_in=entry.quote.most_tokens_in if entry else 0,
         )
+        providers = self.providers
         reach(Point.BEFORE_CALL)
         try:
-            output, error = work(Call(caller, self.providers.companies, self.providers.model)), None
+            with _traced(entry):
+                output = work(Call(caller, providers.companies, providers.model, providers.people))
+                error = None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)
-        return Outcome(output, error, round((time.monotonic() - started) * 1000))
+        return Outcome(output, error, round((time.monotonic() - started) * 1000), providers)
+
+    def renews(self, outcome: "Outcome") -> bool:
+        """Whether a call's key was refused and is another one by now, so that the call can be made again."""
+        if not isinstance(outcome.error, CredentialRejected):
+            return False
+        if outcome.providers is self.providers:
+            fresh = self.providers.renew(outcome.error)
+            if fresh is None:
+                return False
+            self.providers = fresh
+        return True
 
     def close(self, name: str, entry: Reserved | None, error: Exception | None) -> Exception | None:
         """Close a call's books. Returns its error, or what a provider's trouble comes to: a try later, or none."""
@@ -230,25 +347,32 @@ class DurableRun:
             self.sleep(self.patience(refusal, nothing_runs=True) or 0)
 
     def book(
-        self, names: Sequence[str], pays: Quote | None, *, counts: bool
+        self, names: Sequence[str], pays: Quote | None, *, counts: bool, asked: Iterable[Keeps[Any]] = ()
     ) -> tuple[list[Reserved | None], Refusal | None]:
         """Write what is unwritten and book the calls to come: all, or the first few of them and why not more.
 
-        `counts` says whether these are items, which an agent's limits count.
+        `counts` says whether these are items, which an agent's limits count. What they ask is looked for once more.
         """
+        wanted = self.memory.wanted(asked)
         if pays is None:
-            self._checkpoint((), current_step=names[0] if names else None)
+            self._checkpoint((), current_step=names[0] if names else None, wanted=wanted)
             return [None] * len(names), None
         refused: Refusal | None = None
         while True:
             entries = [Reserved.of(name, pays, self.providers.terms_of(pays)) for name in names]
-            refusal = self._checkpoint(entries, current_step=names[0] if names else None, counts=counts)
+            refusal = self._checkpoint(
+                entries, current_step=names[0] if names else None, counts=counts, wanted=wanted
+            )
             if refusal is None:
                 return list(entries), refused
             refused = refusal
             if refusal.fits < 1:
                 return [], refused
             names = names[: refusal.fits]
+
+    def release(self, entry: Reserved) -> None:
+        """Give back what was booked for a call that is not made."""
+        self.unwritten.settle(entry, None)
 
     def patience(self, refusal: Refusal, *, nothing_runs: bool) -> float | None:
         """Seconds until it is worth asking again; None: not before a call has ended.
@@ -283,12 +407,18 @@ class DurableRun:
             raise Yielded
 
     def _checkpoint(
-        self, reserved: Sequence[Reserved], *, current_step: str | None, counts: bool = False
+        self,
+        reserved: Sequence[Reserved],
+        *,
+        current_step: str | None,
+        counts: bool = False,
+        wanted: Sequence[Place] = (),
     ) -> Refusal | None:
         """Write what is unwritten and book what comes, or say who refused, or find that the run has to stop."""
         self._stop_if_due()
-        with self._fenced(reserved, current_step=current_step, counts=counts) as (_, answered):
-            pass
+        with self._fenced(reserved, current_step=current_step, counts=counts) as (work, answered):
+            found = self.memory.look(work, wanted)
+        self.memory.take_in(found, self._now())
         return queries.answer(answered).refusal
 
     @contextmanager
@@ -308,6 +438,7 @@ class DurableRun:
         except DBAPIError as error:
             queries.raise_if_lost(error)
             raise
+        self._moment = work.now
         self._recorded_some = self.has_progressed
         self.unwritten = Unwritten()
         reach(Point.AFTER_CHECKPOINT)
@@ -331,7 +462,7 @@ class DurableRun:
             news=self.unwritten.news,
             total=self._total,
         )
-        return queries.checkpoint(
+        answered = queries.checkpoint(
             work.session,
             self.lease,
             written,
@@ -339,6 +470,11 @@ class DurableRun:
             quote=self._quoted(reserved[0], counts=counts) if reserved else None,
             current_step=current_step,
         )
+        if self.unwritten.facts:
+            facts.keep(work.session, self.lease.run_id, self.unwritten.facts)
+        if marks := self.unwritten.marks:
+            facts.mark(work.session, self.lease.run_id, marks)
+        return answered
 
     def _quoted(self, entry: Reserved, *, counts: bool) -> dict[str, Any]:
         """What each of some calls may cost at worst, and what it counts towards."""
@@ -358,8 +494,11 @@ class DurableRun:
         }
 
     def write_proposals(self) -> None:
-        """Write what is left if it proposes something: that takes a while, and the queue shall not wait for it."""
-        if self._proposes():
+        """Write what is left if it is more than `rest` takes.
+
+        It proposes something, which takes a while and the queue shall not wait for; or there are answers to keep.
+        """
+        if self._proposes() or self.unwritten.facts or self.unwritten.marks:
             with suppress(CancelRequested, SwitchedOff), self._fenced(current_step=None):
                 pass
 
@@ -384,6 +523,22 @@ class DurableRun:
         self.unwritten = Unwritten()
 
 
+@contextmanager
+def _traced(entry: Reserved | None) -> Iterator[None]:
+    """A step in the run's trace, and the provider's part of it where the call is paid for."""
+    if entry is None:
+        with tracing.span("step"):
+            yield
+        return
+    with (
+        tracing.span("step", step=entry.step_key),
+        tracing.span(
+            entry.quote.provider, remote=True, operation=entry.quote.operation, entry_id=str(entry.id)
+        ),
+    ):
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of one call."""
@@ -391,3 +546,4 @@ class Outcome:
     output: Any
     error: Exception | None
     duration_ms: int
+    providers: Providers | None = None  # that the call was made with

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from chalicelib import tracing
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
 from chalicelib.db.queries import runs as queries
@@ -119,6 +120,16 @@ class _Visit:
 
     def work(self, deadline: Deadline) -> None:
         """Run the agent, and whatever comes of it leave the run in a state somebody goes on from."""
+        with tracing.joined("run", self.row.causation.get("trace")) as span:
+            span.annotations |= {
+                "run_id": self.row.id,
+                "agent_type": self.row.agent_type,
+                "attempt": self.row.attempt,
+            }
+            tracing.past("queue", began=self.row.due_at.timestamp(), ended=span.began)
+            self._work(deadline)
+
+    def _work(self, deadline: Deadline) -> None:
         run: DurableRun | None = None
         try:
             agent = registry.find(self.row.agent_type)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from chalicelib.agents.base import Proposal
 from chalicelib.domain.errors import AppError, Conflict, ProviderBusy
 from chalicelib.domain.ids import UsageEntryId, new_usage_entry_id
 from chalicelib.domain.money import Charge, EntryStatus, Meter, Quote, Terms
+from chalicelib.services.runs.memory import Fact
 
 Value = TypeVar("Value")
 
@@ -54,6 +55,15 @@ def decode(value: Any, kind: type[Value]) -> Value:
     return result
 
 
+def fits(value: Any, kind: type[Any]) -> bool:
+    """Whether a value that was recorded by who knows which release can still be read."""
+    try:
+        decode(value, kind)
+    except ValidationError:
+        return False
+    return True
+
+
 def fingerprint(inputs: object) -> str:
     """SHA-256 (hex) of what a step depends on."""
     plain = to_jsonable_python(inputs, fallback=str)
@@ -71,6 +81,7 @@ class Step:
     error_code: str | None = None
     item: bool = False
     duration_ms: int = 0
+    fact: Fact | None = None  # what it was answered from, where nobody was asked
 
     def as_row(self, proposal: Mapping[str, Any] | None) -> dict[str, Any]:
         return {
@@ -122,10 +133,11 @@ class Reserved:
         else:
             status = EntryStatus.SETTLED
         dollars = self.terms.cost(charge)
+        asked = self.terms.model if status is EntryStatus.UNKNOWN else None
         return {
             "id": self.id,
             "status": status.value,
-            "model": _short(charge.model, 100),
+            "model": _short(charge.model or asked, 100),
             "credits": charge.credits,
             "dollars": None if dollars is None else str(dollars),
             "tokensIn": charge.tokens_in,
@@ -138,10 +150,11 @@ class Reserved:
 
     def news(self, error: BaseException | None) -> dict[str, Any] | None:
         """What the provider said of its rate limit, if anything."""
-        blocked = (
-            error.retry_after if isinstance(error, ProviderBusy) and error.code == "rate_limited" else None
-        )
         heard = self.meter.news
+        if isinstance(error, ProviderBusy) and error.code == "rate_limited":
+            blocked = error.retry_after
+        else:
+            blocked = heard.blocked_for if heard else None
         if blocked is None and heard is None:
             return None
         return {
@@ -165,6 +178,16 @@ class Unwritten:
     steps: list[tuple[Step, Proposal | None]] = field(default_factory=list)
     settled: list[dict[str, Any]] = field(default_factory=list)
     news: list[dict[str, Any]] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        """Which of the steps were remembered, and from when."""
+        return [
+            {"key": step.key, "fetchedAt": step.fact.fetched_at}
+            for step, _ in self.steps
+            if step.fact is not None
+        ]
 
     def settle(self, entry: Reserved, error: BaseException | None) -> None:
         """Close a call's books, and keep what the provider said of its limits."""
@@ -173,4 +196,4 @@ class Unwritten:
             self.news.append(news)
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.settled or self.news)
+        return bool(self.steps or self.settled or self.news or self.facts)

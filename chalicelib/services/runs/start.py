@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from chalicelib import tracing
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
 from chalicelib.db.models import AgentConfig, AgentRun
@@ -142,7 +143,7 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
         approval_required=old.approval_required or (saved is not None and saved.approval_required),
         approval_expiry_hours=old.approval_expiry_hours,
         owner_id=old.owner_id,
-        causation=old.causation,
+        causation={**old.causation, "trace": _trace()},
         replay_of=old.id,
     )
     if from_checkpoints and old.agent_version == agent.version:
@@ -152,6 +153,11 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
         queries.copy_steps(work.session, work.actor.scope, source=old.id, target=run.id)
     _announce(work, run)
     return run
+
+
+def _trace() -> str:
+    """The request's, so that the run is part of it; a schedule's runs have one each."""
+    return tracing.header() or tracing.Place.new().as_header()
 
 
 def _disabled() -> Conflict:
@@ -180,7 +186,7 @@ def _accepted(
     inputs: dict[str, Any],
     trigger: Trigger,
 ) -> AgentRun:
-    causation = Causation(0, (saved.id,) if saved else ())
+    causation = Causation(0, (saved.id,) if saved else (), _trace())
     return _run(
         work,
         agent,
