@@ -33,6 +33,10 @@ WITHOUT_A_RESOURCE: Final = frozenset(
 
 VISIBILITY: Final = 6  # times the function's timeout, as AWS asks
 RECEIVES: Final = 5
+LONGEST_RETENTION: Final = 14 * 24 * 3600  # seconds; SQS keeps nothing longer
+BACKUP_DAYS: Final = 7
+SHORTEST_PASSWORD: Final = 12
+A_YEAR: Final = 365 * 24 * 3600
 CUSTOM_NAMESPACE: Final = "Bevyly/Agents"
 
 
@@ -104,6 +108,13 @@ def encrypted_at_rest(made: Installation) -> Problems:
 
 
 def what_must_not_be_lost_is_kept(made: Installation) -> Problems:
+    """In prod one zone, one click and one bad week may be lost besides."""
+    yield from _kept_when_its_stack_is_deleted(made)
+    if made.stage == "prod":
+        yield from _protected(made)
+
+
+def _kept_when_its_stack_is_deleted(made: Installation) -> Problems:
     wanted = {
         "AWS::RDS::DBCluster": "Snapshot",
         "AWS::KMS::Key": "Retain",
@@ -115,20 +126,20 @@ def what_must_not_be_lost_is_kept(made: Installation) -> Problems:
                 for key in ("DeletionPolicy", "UpdateReplacePolicy"):
                     if resource.get(key) != policy:
                         yield f"{stack}.{name}: {key} is not {policy}"
-    if made.stage != "prod":
-        return
+
+
+def _protected(made: Installation) -> Problems:
     for name, properties in made.each("AWS::RDS::DBCluster"):
         if not _true(properties.get("DeletionProtection")):
             yield f"{name} is not protected from deletion"
-        if int(properties.get("BackupRetentionPeriod", 0)) < 7:
-            yield f"{name} keeps backups for less than a week"
+        if int(properties.get("BackupRetentionPeriod", 0)) < BACKUP_DAYS:
+            yield f"{name} keeps backups for less than {BACKUP_DAYS} days"
     for name, properties in made.each("AWS::Cognito::UserPool"):
         if properties.get("DeletionProtection") != "ACTIVE":
             yield f"{name} is not protected from deletion"
-    if len(list(made.each("AWS::RDS::DBInstance"))) < 2:
-        yield "prod has no second database instance"
-    if len(list(made.each("AWS::EC2::NatGateway"))) < 2:
-        yield "prod has one NAT gateway for all zones"
+    for kind in ("AWS::RDS::DBInstance", "AWS::EC2::NatGateway"):
+        if len(list(made.each(kind))) == 1:
+            yield f"the only {kind} is in one zone"
 
 
 # Who gets at it
@@ -220,15 +231,9 @@ def grants(made: Installation, function: Function) -> set[tuple[str, str]]:
 
 
 def tls_everywhere(made: Installation) -> Problems:
-    covered: set[str] = set()
-    for stack, rendered in made.stacks.items():
-        for resource in rendered.of_type("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy").values():
-            properties = resource["Properties"]
-            if any(map(_refuses_plain, _listed(properties["PolicyDocument"]["Statement"]))):
-                holders = _listed(properties.get("Queues") or properties["Bucket"])
-                covered |= {f"{stack}.{each.strip('<>')}" for each in holders}
+    spoken_to_by_tls = set(_with_a_policy_of_tls(made))
     for name, _ in made.each("AWS::SQS::Queue", "AWS::S3::Bucket"):
-        if name not in covered:
+        if name not in spoken_to_by_tls:
             yield f"{name} may be spoken to without TLS"
     for name, properties in made.each("AWS::RDS::DBProxy"):
         if not _true(properties.get("RequireTLS")):
@@ -236,14 +241,26 @@ def tls_everywhere(made: Installation) -> Problems:
     for name, properties in made.each("AWS::RDS::DBClusterParameterGroup"):
         if properties["Parameters"].get("rds.force_ssl") != "1":
             yield f"{name} takes connections without TLS"
-    for name, properties in made.each("AWS::CloudFront::Distribution"):
-        config = properties["DistributionConfig"]
-        for behavior in [config["DefaultCacheBehavior"], *config.get("CacheBehaviors", [])]:
-            if behavior["ViewerProtocolPolicy"] not in {"https-only", "redirect-to-https"}:
-                yield f"{name} answers without TLS"
-        for origin in config["Origins"]:
-            if origin.get("CustomOriginConfig", {}).get("OriginProtocolPolicy", "https-only") != "https-only":
-                yield f"{name} speaks to {origin['Id']} without TLS"
+    for name, resource in _with_api(made).of_type("AWS::CloudFront::Distribution").items():
+        yield from _plain_at_the_edge(name, resource["Properties"]["DistributionConfig"])
+
+
+def _with_a_policy_of_tls(made: Installation) -> Iterator[str]:
+    for stack, rendered in made.stacks.items():
+        for resource in rendered.of_type("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy").values():
+            properties = resource["Properties"]
+            if any(map(_refuses_plain, _listed(properties["PolicyDocument"]["Statement"]))):
+                for each in _listed(properties.get("Queues") or properties["Bucket"]):
+                    yield f"{stack}.{each.strip('<>')}"
+
+
+def _plain_at_the_edge(name: str, config: Mapping[str, Any]) -> Problems:
+    for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]:
+        if behavior["ViewerProtocolPolicy"] not in {"https-only", "redirect-to-https"}:
+            yield f"{name} answers without TLS"
+    for origin in config["Origins"]:
+        if origin.get("CustomOriginConfig", {}).get("OriginProtocolPolicy", "https-only") != "https-only":
+            yield f"{name} speaks to {origin['Id']} without TLS"
 
 
 def _refuses_plain(statement: Mapping[str, Any]) -> bool:
@@ -272,7 +289,7 @@ def each_queue_has_a_dead_letter_queue(made: Installation) -> Problems:
         dead = str(redrive.get("deadLetterTargetArn", "")).removesuffix(".Arn>").removeprefix("<")
         if dead not in queues:
             yield f"{function.queue} has no dead-letter queue"
-        elif int(queues[dead]["Properties"]["MessageRetentionPeriod"]) < 1209600:
+        elif int(queues[dead]["Properties"]["MessageRetentionPeriod"]) < LONGEST_RETENTION:
             yield f"{dead} keeps dead letters for less than 14 days"
         if int(redrive.get("maxReceiveCount", 0)) < RECEIVES:
             yield f"{function.queue} gives a message up after fewer than {RECEIVES} tries"
@@ -352,7 +369,7 @@ def people_sign_in_in_one_way(made: Installation) -> Problems:
     for name, properties in made.each("AWS::Cognito::UserPool"):
         if not _true(properties["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly")):
             yield f"{name} lets people sign themselves up"
-        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < 12:
+        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < SHORTEST_PASSWORD:
             yield f"{name} takes short passwords"
     for name, properties in made.each("AWS::Cognito::UserPoolClient"):
         if set(properties["ExplicitAuthFlows"]) != {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}:
@@ -372,8 +389,7 @@ def people_sign_in_in_one_way(made: Installation) -> Problems:
 
 def the_edge_hands_errors_on_and_says_who_asks(made: Installation) -> Problems:
     """Rendered with an API, whatever the stage's file says."""
-    given = {**made.given.parameters("edge"), "ApiId": "abcdefghij"}
-    for name, resource in _with_api(made, given).of_type("AWS::CloudFront::Distribution").items():
+    for name, resource in _with_api(made).of_type("AWS::CloudFront::Distribution").items():
         config = resource["Properties"]["DistributionConfig"]
         if config.get("CustomErrorResponses"):
             yield f"{name} answers errors in the API's place"
@@ -392,8 +408,9 @@ def the_edge_hands_errors_on_and_says_who_asks(made: Installation) -> Problems:
             yield f"{name} does not prove itself"
 
 
-def _with_api(made: Installation, parameters: Mapping[str, str]) -> Rendered:
-    return render(made.stacks["edge"].source, parameters)
+def _with_api(made: Installation) -> Rendered:
+    """The edge as it is after the API was made."""
+    return render(made.stacks["edge"].source, {**made.given.parameters("edge"), "ApiId": "abcdefghij"})
 
 
 def browsers_are_told_what_the_console_may_do(made: Installation) -> Problems:
@@ -410,7 +427,7 @@ def browsers_are_told_what_the_console_may_do(made: Installation) -> Problems:
                 yield f"{name} lets scripts of others run"
         if missing := wanted - headers.keys():
             yield f"{name} lacks {', '.join(sorted(missing))}"
-        if int(headers.get("StrictTransportSecurity", {}).get("AccessControlMaxAgeSec", 0)) < 31536000:
+        if int(headers.get("StrictTransportSecurity", {}).get("AccessControlMaxAgeSec", 0)) < A_YEAR:
             yield f"{name}: browsers forget TLS within a year"
 
 
@@ -429,8 +446,9 @@ def _statements(made: Installation) -> Iterator[tuple[str, dict[str, Any]]]:
     for stack, rendered in made.stacks.items():
         for name, resource in rendered.resources.items():
             properties = resource.get("Properties", {})
-            documents = [properties.get(key) for key in ("PolicyDocument", "KeyPolicy")]
-            documents += [each["PolicyDocument"] for each in properties.get("Policies", []) if "PolicyDocument" in each] if isinstance(properties.get("Policies"), list) else []  # fmt: skip
+            documents = [properties.get("PolicyDocument"), properties.get("KeyPolicy")]
+            if resource["Type"] == "AWS::IAM::Role":
+                documents += [each["PolicyDocument"] for each in properties.get("Policies", [])]
             for document in documents:
                 for statement in _listed(document["Statement"]) if document else []:
                     yield f"{stack}.{name}", statement

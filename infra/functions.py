@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from chalice.app import Chalice, SQSEventConfig
 from chalice.config import Config
@@ -49,17 +49,16 @@ def of_app(app: Chalice, stage: str, *, config: Path = ROOT / ".chalice/config.j
         said = Config(chalice_stage=stage, function_name=name, config_from_disk=on_disk).lambda_timeout
         return int(said or 60)
 
-    functions = [Function(API_HANDLER, timeout(API_HANDLER))] if app.routes else []
-    for source in app.event_sources:
-        functions.append(
-            Function(
-                source.name,
-                timeout(source.name),
-                queue=fields[source.queue],
-                maximum_concurrency=source.maximum_concurrency,
-            )
-            if isinstance(source, SQSEventConfig)
-            else Function(source.name, timeout(source.name))
+    def of_source(source: Any) -> Function:
+        if not isinstance(source, SQSEventConfig):
+            return Function(source.name, timeout(source.name))
+        limit = source.maximum_concurrency
+        return Function(
+            source.name, timeout(source.name), queue=fields[source.queue], maximum_concurrency=limit
         )
-    functions += [Function(each.name, timeout(each.name)) for each in app.pure_lambda_functions]
-    return functions
+
+    return [
+        *([Function(API_HANDLER, timeout(API_HANDLER))] if app.routes else []),
+        *map(of_source, app.event_sources),
+        *(Function(each.name, timeout(each.name)) for each in app.pure_lambda_functions),
+    ]

@@ -109,7 +109,9 @@ def make_roles(server: Server, logins: Mapping[str, Login], master: Any) -> list
         for login in wrong:
             known = connection.run("SELECT 1 FROM pg_roles WHERE rolname = :role", role=login.role)
             verb = "ALTER" if known else "CREATE"
-            connection.run(f"{verb} ROLE {identifier(login.role)} LOGIN PASSWORD {literal(verifier(login.password))}")
+            connection.run(
+                f"{verb} ROLE {identifier(login.role)} LOGIN PASSWORD {literal(verifier(login.password))}"
+            )
             done.append(f"{login.role}: {'a new password' if known else 'made'}")
         done += _grants(connection, server.database, logins)
     return done
@@ -129,7 +131,9 @@ def _grants(connection: Connection, database: str, logins: Mapping[str, Login]) 
         if not has:
             connection.run(f"GRANT {identifier(group)} TO {identifier(member)} WITH INHERIT TRUE, SET TRUE")
             done.append(f"{member} may act as {group}")
-    (told,) = connection.run("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :name", name=database)
+    (told,) = connection.run(
+        "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :name", name=database
+    )
     if told[0] != owner:
         connection.run(f"ALTER DATABASE {identifier(database)} OWNER TO {identifier(owner)}")
         done.append(f"{database} belongs to {owner}")
@@ -168,7 +172,7 @@ def _may_enter(server: Server, login: Login) -> bool:
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps of a password (SCRAM-SHA-256), so that no statement, and no log of it, holds the password."""
+    """What PostgreSQL keeps of a password (SCRAM-SHA-256): no statement, and no log of one, holds the password."""
     salt = salt or secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ROUNDS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

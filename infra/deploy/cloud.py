@@ -40,7 +40,9 @@ class Cloud:
     def region(self) -> str:
         """Raises DeployError when nobody says which."""
         if self.session.region_name is None:
-            raise DeployError("No region is chosen. Set AWS_DEFAULT_REGION, or AWS_PROFILE to a profile that has one.")
+            raise DeployError(
+                "No region is chosen. Set AWS_DEFAULT_REGION, or AWS_PROFILE to a profile that has one."
+            )
         return str(self.session.region_name)
 
     @cached_property

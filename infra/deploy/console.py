@@ -37,9 +37,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    return {
-        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def upload(cloud: Cloud, folder: Path, *, bucket: str, distribution: str) -> list[str]:

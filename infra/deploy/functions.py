@@ -128,7 +128,7 @@ class Functions:
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        assert process.stdout is not None  # noqa: S101 - asked for above
+        assert process.stdout is not None
         said = []
         with process:
             for line in process.stdout:
@@ -157,7 +157,9 @@ class Functions:
         for each in to_be.functions:
             found = there.functions[each.name]
             if found["Handler"] != each.handler:
-                self.tell(f"{each.name}: its handler is now {each.handler}; chalice left it at {found['Handler']}")
+                self.tell(
+                    f"{each.name}: its handler is now {each.handler}; chalice left it at {found['Handler']}"
+                )
                 client.update_function_configuration(FunctionName=each.name, Handler=each.handler)
                 client.get_waiter("function_updated_v2").wait(FunctionName=each.name)
             if not each.traced and (found.get("TracingConfig") or {}).get("Mode") == "Active":

@@ -56,7 +56,9 @@ def problems(cloud: Cloud, api: str, stage: str) -> list[str]:
     gateway = cloud.client("apigateway")
     found = []
     there = {each["responseType"]: each for each in gateway.get_gateway_responses(restApiId=api)["items"]}
-    found += [f"API Gateway answers {kind} in its own form" for kind in ANSWERS if not _is_so(kind, there.get(kind))]
+    found += [
+        f"API Gateway answers {kind} in its own form" for kind in ANSWERS if not _is_so(kind, there.get(kind))
+    ]
     if _served(gateway, api, stage) != f"answers {_digest()}":
         found.append(f"the API's stage {stage} serves a deployment without them")
     return found

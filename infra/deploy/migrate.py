@@ -4,7 +4,6 @@ It is not one of chalice's, so it can have the new code while all others still h
 """
 
 import base64
-import hashlib
 import json
 import ssl
 from collections.abc import Mapping
@@ -43,7 +42,11 @@ def authorities(path: Path | None) -> str:
         DeployError: neither has them.
     """
     try:
-        text = path.read_text() if path is not None else httpx.get(AUTHORITIES, timeout=30).raise_for_status().text
+        text = (
+            path.read_text()
+            if path is not None
+            else httpx.get(AUTHORITIES, timeout=30).raise_for_status().text
+        )
         ssl.create_default_context(cadata=text)
     except (OSError, httpx.HTTPError, ssl.SSLError) as error:
         raise DeployError(
@@ -121,7 +124,9 @@ def run(bucket: Bucket, pem: str) -> Mapping[str, Any]:
         )
         said: Any = json.loads(answer["Payload"].read())
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise DeployError(f"The migration could not be started, or nobody heard how it ended: {error}") from error
+        raise DeployError(
+            f"The migration could not be started, or nobody heard how it ended: {error}"
+        ) from error
     if answer.get("FunctionError"):
         why = f"{said.get('errorType')}: {said.get('errorMessage')}" if isinstance(said, dict) else str(said)
         raise DeployError(
@@ -141,8 +146,3 @@ def take_down(bucket: Bucket) -> bool:
 
 def _name(bucket: Bucket) -> str:
     return f"{bucket.cloud.functions_prefix}-migrate"
-
-
-def digest(path: Path) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -12,12 +12,11 @@ PATIENCE: Final = 300.0  # seconds; a distribution that changed is everywhere in
 _EVERY: Final = 5.0
 
 
-def test(
+def ask_as_a_stranger(
     origin: str,
     *,
     patience: float = PATIENCE,
     pause: Callable[[float], None] = time.sleep,
-    answers: Callable[[str], httpx.Response] | None = None,
 ) -> list[str]:
     """Ask until all is well. Returns what was found, a line each.
 
@@ -25,11 +24,10 @@ def test(
         DeployError: something is not well when patience ends; with the last answer.
     """
     with httpx.Client(timeout=35, follow_redirects=False) as client:
-        ask = answers or client.get
         return [
-            _until(f"{origin}/api/v1/healthz", _is_success, ask, patience, pause),
-            _until(f"{origin}/api/v1/readyz", _is_success, ask, patience, pause),
-            _until(f"{origin}/api/v1/no/such/path", _is_envelope, ask, patience, pause),
+            _until(f"{origin}/api/v1/healthz", _is_success, client.get, patience, pause),
+            _until(f"{origin}/api/v1/readyz", _is_success, client.get, patience, pause),
+            _until(f"{origin}/api/v1/no/such/path", _is_envelope, client.get, patience, pause),
         ]
 
 
@@ -65,7 +63,9 @@ def _is_success(answer: httpx.Response) -> bool:
 def _is_envelope(answer: httpx.Response) -> bool:
     said = _json(answer)
     return (
-        answer.status_code == httpx.codes.NOT_FOUND and said.get("success") is False and "code" in said.get("error", {})
+        answer.status_code == httpx.codes.NOT_FOUND
+        and said.get("success") is False
+        and "code" in said.get("error", {})
     )
 
 

@@ -32,7 +32,7 @@ LARGEST_BODY: Final = 51_200  # bytes of a template that is not in a bucket
 _EVERY: Final = 3.0
 _NOTHING_TO_DO: Final = ("didn't contain changes", "No updates are to be performed")
 _NEVER_MADE: Final = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
-_STUCK: Final = frozenset({"ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
+STUCK: Final = frozenset({"ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
 _CANCELLED: Final = "cancelled"
 
 Tell = Callable[[str], None]
@@ -136,7 +136,7 @@ class Stacks:
         if status.endswith("_IN_PROGRESS"):
             self._wait(name)
             return self._settled(name)
-        if status in _STUCK:
+        if status in STUCK:
             raise DeployError(
                 f"Stack {name} is stuck: {status}. {self._reasons(name, None)} Mend that, then "
                 f"`aws cloudformation continue-update-rollback --stack-name {name}`, or delete the stack."
@@ -220,7 +220,9 @@ class Stacks:
 
     def _events(self, name: str) -> list[Mapping[str, Any]]:
         try:
-            events: list[Mapping[str, Any]] = self._formation.describe_stack_events(StackName=name)["StackEvents"]
+            events: list[Mapping[str, Any]] = self._formation.describe_stack_events(StackName=name)[
+                "StackEvents"
+            ]
         except ClientError:
             return []
         return events

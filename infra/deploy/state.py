@@ -1,13 +1,14 @@
 """state.json in the stage's bucket: the last releases, which of them serves, and how far the one under way has come."""
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from infra.deploy.bucket import Bucket, now
 
 KEY: Final = "state.json"
 KEPT: Final = 5
 VERSION: Final = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -26,6 +27,7 @@ class Release:
 
     def key(self, name: str) -> str:
         return f"releases/{self.id}/{name}"
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -96,6 +98,7 @@ class State:
         newest_first = sorted([release, *others], key=lambda each: each.number, reverse=True)
         return State(tuple(newest_first[:KEPT]), release.id)
 
+
 def forget_old_releases(bucket: Bucket, state: State) -> list[str]:
     """Delete what belongs to no release that is kept. Returns the ids."""
     kept = {each.id for each in (*state.releases, *filter(None, [state.under_way]))}
@@ -107,4 +110,3 @@ def forget_old_releases(bucket: Bucket, state: State) -> list[str]:
     for keys in old.values():
         bucket.delete(*keys)
     return sorted(old)
-

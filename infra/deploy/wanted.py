@@ -92,7 +92,11 @@ def read(stage_folder: Path, stage: str) -> Wanted:
     return Wanted(
         tuple(
             Function(
-                **{**each, "subnets": tuple(each["subnets"]), "security_groups": tuple(each["security_groups"])}
+                **{
+                    **each,
+                    "subnets": tuple(each["subnets"]),
+                    "security_groups": tuple(each["security_groups"]),
+                }
             )
             for each in said["functions"]
         ),

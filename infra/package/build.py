@@ -160,7 +160,7 @@ def _zip(stage: Path, place: Path, architecture: Architecture, limits: Limits, w
     except PackageError:
         shutil.rmtree(place)
         raise
-    for_chalice = _where_chalice_looks(stage, architecture)
+    for_chalice = where_chalice_looks(stage, architecture)
     for_chalice.parent.mkdir(parents=True)
     shutil.copy(path, for_chalice)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -179,7 +179,7 @@ def _zip(stage: Path, place: Path, architecture: Architecture, limits: Limits, w
     return made
 
 
-def _where_chalice_looks(stage: Path, architecture: Architecture) -> Path:
+def where_chalice_looks(stage: Path, architecture: Architecture) -> Path:
     """The name hangs on the contents of app.py, chalicelib/, vendor/ and of Chalice's own part."""
     utilities = OSUtils()
     packager = LambdaDeploymentPackager(

@@ -56,11 +56,13 @@ def _with_functions(value: Any, kept: set[str], imports: Mapping[str, str]) -> A
         return {key: _with_functions(each, kept, imports) for key, each in value.items()}
     if isinstance(value, list):
         values = [_with_functions(each, kept, imports) for each in value]
-        if len(value) == 1 and str(value[0]).endswith("-SubnetIds>"):  # Fn::Split of what is known only now
-            return values[0].split(",")
-        return values
-    if not isinstance(value, str):
-        return value
+        # Fn::Split of what is known only now.
+        split = len(value) == 1 and str(value[0]).endswith("-SubnetIds>")
+        return values[0].split(",") if split else values
+    return _text(value, kept, imports) if isinstance(value, str) else value
+
+
+def _text(value: str, kept: set[str], imports: Mapping[str, str]) -> Any:
     if whole := re.fullmatch(r"<(\w+)(?:\.([\w.]+))?>", value):
         name, attribute = whole.groups()
         if name not in kept:

@@ -442,7 +442,10 @@ SECRET = "the edge's secret"
         ({"x-bevyly-viewer": "2001:db8::1", "x-bevyly-edge": SECRET}, "2001:db8::1"),
         ({"x-forwarded-for": "forged, 203.0.113.9, 192.0.2.1", "x-bevyly-edge": SECRET}, "203.0.113.9"),
         ({"x-forwarded-for": "203.0.113.9", "x-bevyly-edge": SECRET}, "203.0.113.9"),
-        ({"x-bevyly-viewer": "nonsense", "x-forwarded-for": "203.0.113.9", "x-bevyly-edge": SECRET}, "203.0.113.9"),
+        (
+            {"x-bevyly-viewer": "nonsense", "x-forwarded-for": "203.0.113.9", "x-bevyly-edge": SECRET},
+            "203.0.113.9",
+        ),
         ({"cloudfront-viewer-address": "198.51.100.1:4711", "x-bevyly-edge": SECRET}, "192.0.2.1"),
         ({"x-forwarded-for": "nonsense", "x-bevyly-edge": SECRET}, "192.0.2.1"),
         ({"x-bevyly-edge": SECRET}, "192.0.2.1"),

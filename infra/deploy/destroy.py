@@ -1,0 +1,109 @@
+"""Takes a stage down: functions, then stacks, the last one first. What AWS keeps is listed."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from infra.deploy import migrate, staging
+from infra.deploy.bucket import Bucket, locked
+from infra.deploy.cloud import Cloud, DeployError
+from infra.deploy.configuration import needed_outputs
+from infra.deploy.stacks import Stacks
+from infra.deploy.state import KEY, State
+from infra.deploy.steps import Context, Options, config
+from infra.rendering import STACKS, template
+
+KEPT_BY: Final = frozenset({"Retain", "RetainExceptOnCreate", "Snapshot"})
+
+
+def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list[str]:
+    """Returns what stays. Started again after a failure, it goes on.
+
+    Args:
+        options: as of a deploy.
+        confirmed: the stage's name, typed by a person.
+        prod_too: said besides, for prod.
+
+    Raises:
+        DeployError: not confirmed, or a step failed.
+    """
+    stage = options.stage
+    if confirmed != stage:
+        raise DeployError(f"Not confirmed: type {stage} to take it down. Nothing is done.")
+    if stage == "prod" and not prod_too:
+        raise DeployError("This is prod. If that is meant: DESTROY_PROD=yes as well. Nothing is done.")
+    cloud = Cloud(stage)
+    bucket = Bucket(cloud)
+    stacks = Stacks(cloud, bucket, options.pause)
+    tell = options.tell
+    tell(f"{'destroy':<14} {stage}, account {cloud.account}, {cloud.region}")
+    if not bucket.cloud.client("s3").list_buckets()["Buckets"] or bucket.get_json("lock.json") is None:
+        bucket.ensure()
+    with locked(bucket, "destroy", take_over=options.take_over) as lock:
+        stay = list(_what_stays(cloud, stacks))
+        lock.check()
+        tell(f"{'functions':<14} {_functions(options, bucket, stacks)}")
+        for name in reversed(STACKS):
+            lock.check()
+            gone = stacks.take_down(cloud.stack_name(name))
+            tell(f"{name:<14} {'deleted' if gone else 'not there'}")
+        bucket.delete(KEY)
+    stay.append(f"bucket {bucket.name}: packages of the last releases")
+    for each in stay:
+        tell(f"{'stays':<14} {each}")
+    return stay
+
+
+def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
+    done = []
+    outputs = stacks.outputs([bucket.cloud.stack_name(name) for name in STACKS])
+    if needed_outputs() <= outputs.keys() and _exist(bucket.cloud):
+        state = State.read(bucket)
+        release = state.under_way or state.serving()
+        if release is None:
+            raise DeployError(
+                f"There are functions of {options.stage}, but no release is known that they came from. "
+                f"`make deploy STAGE={options.stage}` first, or delete them by hand."
+            )
+        staged = staging.fetch(bucket, release, options.out / "destroy")
+        context = Context.of(options, release, staged)
+        config(context)
+        if context.functions.take_down():
+            done.append("deleted by chalice")
+    left = _exist(bucket.cloud)
+    if left:
+        raise DeployError(
+            f"These functions are still there: {', '.join(left)}. Delete them by hand, then go on."
+        )
+    if migrate.take_down(bucket):
+        done.append("migrate deleted")
+    return ", ".join(done) or "not there"
+
+
+def _exist(cloud: Cloud) -> list[str]:
+    """Functions of the stage that chalice made."""
+    prefix = cloud.functions_prefix
+    names = [
+        each["FunctionName"]
+        for page in cloud.client("lambda").get_paginator("list_functions").paginate()
+        for each in page["Functions"]
+    ]
+    return [
+        name
+        for name in names
+        if name == prefix or (name.startswith(f"{prefix}-") and name != f"{prefix}-migrate")
+    ]
+
+
+def _what_stays(cloud: Cloud, stacks: Stacks) -> Iterator[str]:
+    """By the templates' deletion policies, with their names in AWS."""
+    for stack in STACKS:
+        name = cloud.stack_name(stack)
+        if stacks.find(name) is None:
+            continue
+        pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+        there = {each["LogicalResourceId"]: each for page in pages for each in page["StackResourceSummaries"]}
+        for logical, said in template(stack)["Resources"].items():
+            policy = said.get("DeletionPolicy")
+            if policy in KEPT_BY and logical in there:
+                how = "a last snapshot of " if policy == "Snapshot" else ""
+                yield f"{how}{said['Type']} {there[logical].get('PhysicalResourceId', logical)}"

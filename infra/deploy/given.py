@@ -1,0 +1,46 @@
+"""What a stage's file says, and where the tree is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.deploy.cloud import DeployError
+from infra.rendering import HERE, StageFile
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """infra/parameters/<stage>.json, or what it was when a release was made."""
+
+    file: StageFile
+    settings: Mapping[str, str]  # of the functions, as in .env.example; the operator's choice
+    account: str | None  # the only one that this stage may be deployed to
+    region: str | None
+    said: Mapping[str, Any]  # all of it
+
+    @classmethod
+    def read(cls, stage: str) -> "Given":
+        """Raises DeployError when there is no such file, or it is not one."""
+        path = HERE / "parameters" / f"{stage}.json"
+        try:
+            return cls.of(stage, json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            known = ", ".join(sorted(each.stem for each in path.parent.glob("*.json")))
+            raise DeployError(f"There is no stage {stage}: {path} is missing. Stages: {known}.") from error
+        except (ValueError, KeyError) as error:
+            raise DeployError(f"{path} cannot be read: {error!r}.") from error
+
+    @classmethod
+    def of(cls, stage: str, said: Mapping[str, Any]) -> "Given":
+        return cls(
+            StageFile(stage, said["stacks"], said["concurrency"]),
+            {name: str(value) for name, value in said.get("settings", {}).items()},
+            said.get("account"),
+            said.get("region"),
+            said,
+        )
+
+    @property
+    def stage(self) -> str:
+        return self.file.stage

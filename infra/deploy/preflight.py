@@ -1,0 +1,234 @@
+"""Everything that can be wrong before anything is done, all of it at once, each with what to do."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra import checks
+from infra.deploy import migrate
+from infra.deploy.bucket import Bucket, held_by, holder
+from infra.deploy.cloud import Cloud, DeployError, code_of
+from infra.deploy.configuration import Secrets, needed_outputs
+from infra.deploy.given import Given
+from infra.deploy.stacks import STUCK, Stacks
+from infra.functions import ROOT, Function, of_app
+from infra.package.build import Built
+from infra.package.target import PackageError
+from infra.package.trees import must_be_python
+from infra.rendering import STACKS
+
+ALWAYS_UNRESERVED: Final = 100
+"""Of an account's concurrency, which AWS does not let anybody reserve."""
+
+Build = Callable[[], Built]
+Result = TypeVar("Result")
+
+
+class PreflightError(DeployError):
+    """Nothing has been done. The message is a list."""
+
+    def __init__(self, problems: list[str]) -> None:
+        what = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        super().__init__(
+            "\n".join([f"{what} in the way; nothing has been done:", *(f"  - {each}" for each in problems)])
+        )
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class Found:
+    """What a preflight without problems leaves."""
+
+    given: Given
+    built: Built
+    authorities: str
+    commit: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Preflight:
+    """Of one stage. `take_over`: a lock that somebody holds is no problem."""
+
+    cloud: Cloud
+    stacks: Stacks
+    build: Build
+    database_ca: Path | None
+    take_over: bool
+    tree: Path = ROOT
+    notes: list[str] = field(default_factory=list)
+
+    def run(self) -> Found:
+        """Raises PreflightError that names everything."""
+        problems: list[str] = []
+        given = self._try(lambda: Given.read(self.cloud.stage), problems)
+        functions = self._try(self._functions, problems)
+        problems += self._of_this_machine()
+        built = self._try(self.build, problems)
+        authorities = self._try(lambda: migrate.authorities(self.database_ca), problems)
+        if given is not None and functions is not None:
+            problems += self._of_the_templates(given, functions)
+        if self._try(lambda: self.cloud.account, problems) is not None:
+            problems += self._of_aws(given, functions or [])
+        if problems:
+            raise PreflightError(problems)
+        assert given is not None and built is not None and authorities is not None  # noqa: PT018 - else problems
+        return Found(given, built, authorities, commit(self.tree), self.notes)
+
+    def _try(self, make: Callable[[], Result], problems: list[str]) -> Result | None:
+        try:
+            return make()
+        except (DeployError, PackageError) as error:
+            problems.append(str(error))
+            return None
+
+    def _functions(self) -> list[Function]:
+        from app import app  # noqa: PLC0415 - it reads the environment when imported
+
+        return of_app(app, self.cloud.stage)
+
+    def _of_this_machine(self) -> Iterator[str]:
+        try:
+            must_be_python()
+        except PackageError as error:
+            yield str(error)
+        changed = _git(self.tree, "status", "--porcelain")
+        if self.cloud.stage == "prod":
+            if changed is None:
+                yield "This is no git repository, so nobody could say what prod runs. Deploy from a clone."
+            elif changed:
+                yield f"The tree has changes that are not committed ({len(changed.splitlines())} files). Commit or stash them."
+        elif changed:
+            self.notes.append(f"{len(changed.splitlines())} files are not committed")
+        if shutil.which("git") is None:
+            self.notes.append("git is not installed: the release will not say its commit")
+
+    def _of_the_templates(self, given: Given, functions: list[Function]) -> Iterator[str]:
+        try:
+            yield from checks.problems(checks.installation(given.file, functions))
+        except ValueError as error:
+            yield f"infra/parameters/{given.stage}.json: {error}"
+
+    def _of_aws(self, given: Given | None, functions: list[Function]) -> Iterator[str]:
+        cloud = self.cloud
+        if given is not None:
+            for what, wanted, there in (
+                ("account", given.account, cloud.account),
+                ("region", given.region, cloud.region),
+            ):
+                if wanted is not None and wanted != there:
+                    yield f"{given.stage} belongs to {what} {wanted}, these credentials to {there}. Choose another AWS_PROFILE."
+        parts: list[Callable[[], Iterator[str]]] = [
+            self._lock,
+            self._stuck_stacks,
+            lambda: self._queues(functions),
+            self._secrets,
+            lambda: self._concurrency(given),
+        ]
+        for part in parts:
+            try:
+                yield from part()
+            except (ClientError, BotoCoreError) as error:
+                yield f"AWS refuses a look: {error}"
+
+    def _lock(self) -> Iterator[str]:
+        lock = holder(Bucket(self.cloud))
+        if lock is not None:
+            if self.take_over:
+                self.notes.append("a lock is taken over")
+            else:
+                yield held_by(lock)
+
+    def _stuck_stacks(self) -> Iterator[str]:
+        for stack in STACKS:
+            name = self.cloud.stack_name(stack)
+            found = self.stacks.find(name)
+            if found is not None and found["StackStatus"] in STUCK:
+                yield (
+                    f"Stack {name} is stuck: {found['StackStatus']}. "
+                    f"`aws cloudformation continue-update-rollback --stack-name {name}`, or delete it."
+                )
+
+    def _queues(self, functions: list[Function]) -> Iterator[str]:
+        """Those that exist hide a message long enough. The stack `messaging` makes the others."""
+        outputs = self.stacks.outputs([self.cloud.stack_name("messaging")])
+        if not outputs:
+            self.notes.append("no queues yet: they will be made")
+            return
+        sqs = self.cloud.client("sqs")
+        for function in functions:
+            if function.queue is None:
+                continue
+            output = "".join(part.title() for part in function.queue.split("_")) + "QueueName"
+            name = outputs.get(output)
+            if name is None:
+                yield f"The stack messaging has no output {output}."
+                continue
+            try:
+                url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            except ClientError as error:
+                if "NonExistentQueue" not in code_of(error):
+                    raise
+                yield f"The queue {name} is gone, though its stack is there. Delete the stack messaging, and deploy."
+                continue
+            told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
+            hidden, least = (
+                int(told["Attributes"]["VisibilityTimeout"]),
+                checks.VISIBILITY * function.timeout_seconds,
+            )
+            if hidden < least:
+                yield (
+                    f"The queue {name} hides a message for {hidden} s; {function.name} may take {function.timeout_seconds} s, "
+                    f"so it should be {least}. `aws sqs set-queue-attributes --queue-url {url} "
+                    f"--attributes VisibilityTimeout={least}`, and the same in infra/templates/messaging.yaml."
+                )
+
+    def _secrets(self) -> Iterator[str]:
+        outputs = self.stacks.outputs([self.cloud.stack_name(stack) for stack in STACKS])
+        if not needed_outputs() <= outputs.keys():
+            self.notes.append("not all stacks yet: their secrets will be made with them")
+            return
+        try:
+            secrets = Secrets.read(self.cloud, outputs)
+        except DeployError as error:
+            yield str(error)
+            return
+        empty = [name for name, value in secrets.providers.items() if not value]
+        if empty:
+            self.notes.append(f"no keys of the installation's own: {', '.join(empty)}; tenants need theirs")
+
+    def _concurrency(self, given: Given | None) -> Iterator[str]:
+        limit = self.cloud.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+        wanted = sum(given.file.concurrency.values()) if given is not None else 0
+        if wanted + ALWAYS_UNRESERVED > limit:
+            yield (
+                f"The account runs {limit} functions at once; the stage reserves {wanted}, and {ALWAYS_UNRESERVED} stay "
+                "unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent executions), or lower `concurrency` in "
+                f"infra/parameters/{self.cloud.stage}.json."
+            )
+
+
+def commit(tree: Path) -> str:
+    """What the release will say it was made from."""
+    found = _git(tree, "rev-parse", "HEAD")
+    return found.strip() if found else "unknown"
+
+
+def _git(tree: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=tree, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def fingerprint_of(said: Mapping[str, Any]) -> str:
+    """The same for the same things."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
