@@ -1,27 +1,17 @@
 """The driver's promises, seen from outside: flights are counted on the wire, beside stock pg8000's."""
 
 import signal
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from ipaddress import IPv4Address
 from pathlib import Path
-from select import select as select_ready
 from typing import Any
 from uuid import UUID
 
 import pg8000
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -55,6 +45,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from chalicelib.db import driver
 from local.postgres import OWNER, Postgres, throwaway
 from tests.fakes.flight_counter import FlightCounter
+from tests.fakes.tls import certificate_in, tls_in_front_of
 
 TABLES = MetaData()
 TEAMS = Table("teams", TABLES, Col("id", Integer, primary_key=True), Col("name", Text, unique=True))
@@ -669,10 +660,10 @@ def test_off_the_machine_the_default_verifies_and_is_shared() -> None:
 
 def test_tls_is_used_and_the_certificate_checked(url: str, server: Postgres, tmp_path: Path) -> None:
     """The wheel's server speaks no TLS, so something in front of it does."""
-    certificate = _certificate(tmp_path)
+    certificate = certificate_in(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     for context, expected in ((trusting, "hidden"), (ssl.create_default_context(), None)):
-        with _tls_in_front_of(server.port, certificate) as port:
+        with tls_in_front_of(server.port, certificate) as port:
             engine = driver.create(make_url(url).set(port=port), ssl_context=context, timeout=5)
             if expected is None:
                 with pytest.raises(ssl.SSLCertVerificationError):
@@ -684,57 +675,6 @@ def test_tls_is_used_and_the_certificate_checked(url: str, server: Postgres, tmp
                     wire(connection)._used_at = 0
                     wire(connection).ping()
             engine.dispose()
-
-
-def _certificate(folder: Path) -> Path:
-    """For 127.0.0.1, its own authority; the key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        certificate.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return path
-
-
-@contextmanager
-def _tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
-    """Takes one connection, answers PostgreSQL's request for TLS, and passes on what it decrypts."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def serve(listener: socket.socket) -> None:
-        plain, _ = listener.accept()
-        with plain, socket.create_connection(("127.0.0.1", port)) as server, suppress(OSError):
-            plain.recv(8)
-            plain.sendall(b"S")
-            with context.wrap_socket(plain, server_side=True) as client:
-                while True:
-                    ready = [client] if client.pending() else select_ready([client, server], [], [])[0]
-                    for end in ready:
-                        data = end.recv(65536)
-                        if not data:
-                            return
-                        (server if end is client else client).sendall(data)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join()
 
 
 # The same answers as the stock driver

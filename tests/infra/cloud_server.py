@@ -1,0 +1,531 @@
+"""Moto as a whole AWS for a deploy, in a process of its own: `python -m tests.infra.cloud_server`.
+
+Where moto falls short it is patched here, and only here:
+
+- CloudFormation: a change set is evaluated by infra/rendering.py (moto knows neither Fn::Cidr nor rules, and of a stack
+  made by a change set it tells no outputs); the template and parameters that were sent are what is told afterwards.
+- Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
+  and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
+- API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
+  API forgets its gateway responses, as AWS does and moto does not. Deployments keep their description.
+- Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
+  missing; a function's policy says nothing of a function that is gone.
+- CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
+
+Besides there is what AWS has and moto has not: a public address (TLS, the API below /api as CloudFront and API Gateway
+serve it). Every call is recorded, and any can be made to fail.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import logging
+import os
+import re
+import signal
+import ssl
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+ACCOUNT: Final = "123456789012"
+REGION: Final = "eu-central-1"
+MASTER_PASSWORD: Final = "master"  # noqa: S105 - of a database that lives for a test
+SITE: Final = next(path for path in map(Path, sys.path) if (path / "moto").is_dir())
+_ENVIRON: Final = os.environ  # noqa: TID251 - this process is moto
+
+StartResponse = Callable[..., Any]
+
+
+class Calls:
+    """What was asked, in order, and what shall fail."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self._failing: list[str] = []
+
+    def fail(self, pattern: str) -> None:
+        """The next call that matches is refused, once."""
+        self._failing.append(pattern)
+
+    def refused(self, name: str) -> bool:
+        self.made.append(name)
+        for pattern in self._failing:
+            if re.search(pattern, name):
+                self._failing.remove(pattern)
+                return True
+        return False
+
+
+class Recorded:
+    """Moto's application, with an ear at its door."""
+
+    def __init__(self, app: Any, calls: Calls) -> None:
+        self._app = app
+        self._calls = calls
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path.startswith("/harness/"):
+            return self._harness(path.rpartition("/")[2], environ, start)
+        name = _name(environ)
+        if self._calls.refused(name):
+            return _refusal(name, start)
+        if path.startswith("/2016-08-19/account-settings"):
+            return _json(start, {"AccountLimit": {"ConcurrentExecutions": 1000}, "AccountUsage": {}})
+        if path.startswith("/2020-05-31/distribution/") and path.endswith("/invalidation"):
+            start("201 Created", [("Content-Type", "text/xml")])
+            return [b"<Invalidation><Id>I1</Id><Status>Completed</Status></Invalidation>"]
+        answer: Iterable[bytes] = self._app(environ, start)
+        return answer
+
+    def _harness(self, verb: str, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        if verb == "calls":
+            made, self._calls.made = self._calls.made, []
+            return _json(start, made)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        self._calls.fail(environ["wsgi.input"].read(length).decode())
+        return _json(start, {})
+
+
+def _name(environ: dict[str, Any]) -> str:
+    """`service Operation`, or `service METHOD /path`."""
+    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    service = scope[1] if scope else "nobody"
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return f"{service} {target.rpartition('.')[2]}"
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        import io  # noqa: PLC0415 - only here
+
+        environ["wsgi.input"] = io.BytesIO(body)
+        said = parse_qs(body.decode())
+        more = said.get("StackName", said.get("ChangeSetName", [""]))[0]
+        return f"{service} {said['Action'][0]} {more}".rstrip()
+    return f"{service} {environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+
+
+def _refusal(name: str, start: StartResponse) -> Iterable[bytes]:
+    service = name.split()[0]
+    message = f"The test refuses {name}"
+    if service in {"cloudformation", "iam", "sts"}:
+        start("403 Forbidden", [("Content-Type", "text/xml")])
+        error = f"<Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{message}</Message></Error>"
+        return [f"<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>".encode()]
+    if service in {"s3", "cloudfront"}:
+        start("403 Forbidden", [("Content-Type", "text/xml")])
+        return [f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>".encode()]
+    kind = "AccessDeniedException"
+    start("403 Forbidden", [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)])
+    return [json.dumps({"__type": kind, "message": message}).encode()]
+
+
+def _json(start: StartResponse, said: Any) -> Iterable[bytes]:
+    start("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(said).encode()]
+
+
+# What moto does not know
+
+
+def stand_ins(edge: str) -> None:
+    """A model for each type of our templates that moto has none for."""
+    from moto.cloudformation import parsing  # noqa: PLC0415 - moto reads the environment when imported
+
+    from infra.rendering import STACKS, template  # noqa: PLC0415
+
+    parsing.get_model_map()
+    types = {each["Type"] for stack in STACKS for each in template(stack)["Resources"].values()}
+    own = {"AWS::RDS::DBInstance"}
+    for kind in sorted(types - (parsing.get_model_map().keys() - own)):
+        parsing.get_model_map()[kind] = _stand_in(kind, edge)
+
+
+def _stand_in(kind: str, edge: str) -> type:
+    from moto.core.common_models import CloudFormationModel  # noqa: PLC0415
+
+    class StandIn(CloudFormationModel):  # type: ignore[misc]
+        def __init__(self, physical_resource_id: str, attributes: Mapping[str, str]) -> None:
+            self._id = physical_resource_id
+            self._attributes = attributes
+
+        @property
+        def physical_resource_id(self) -> str:
+            return self._id
+
+        @staticmethod
+        def cloudformation_name_type() -> str:
+            return ""
+
+        @staticmethod
+        def cloudformation_type() -> str:
+            return kind
+
+        @classmethod
+        def has_cfn_attr(cls, _attr: str) -> bool:
+            return True
+
+        def get_cfn_attribute(self, attribute: str) -> str:
+            arn = f"arn:aws:stand-in:{REGION}:{ACCOUNT}:{self._id}"
+            return self._attributes.get(attribute, arn if attribute.endswith("Arn") else self._id)
+
+        @classmethod
+        def create_from_cloudformation_json(
+            cls, name: str, said: Any, account: str, region: str, **more: Any
+        ) -> Any:
+            properties = said.get("Properties", {})
+            return cls(*_made(kind, name, properties, edge, account, region, more.get("LogicalId", "")))
+
+        @classmethod
+        def update_from_cloudformation_json(
+            cls, original: Any, _name: str, _said: Any, _account: str, _region: str
+        ) -> Any:
+            return original
+
+        @classmethod
+        def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
+            return
+
+        def delete(self, *_: Any) -> None:
+            return
+
+        @property
+        def is_created(self) -> bool:
+            return True
+
+    return StandIn
+
+
+def _made(
+    kind: str, name: str, properties: Mapping[str, Any], edge: str, account: str, region: str, logical: str
+) -> tuple[str, dict[str, str]]:
+    """Its id and its attributes."""
+    match kind:
+        case "AWS::SecretsManager::Secret":
+            text = properties.get("SecretString")
+            if text is None:
+                generated = properties["GenerateSecretString"]
+                said = json.loads(generated["SecretStringTemplate"])
+                said[generated["GenerateStringKey"]] = hashlib.sha256(logical.encode()).hexdigest()[:32]
+                text = json.dumps(said)
+            return _secret(f"{logical}-{name}"[:100], text, account, region), {}
+        case "AWS::RDS::DBCluster":
+            master = json.dumps({"username": "bevyly_master", "password": MASTER_PASSWORD})
+            arn = _secret("rds!master", master, account, region)
+            return "cluster", {"Endpoint.Address": "127.0.0.1", "MasterUserSecret.SecretArn": arn}
+        case "AWS::RDS::DBProxy":
+            return "proxy", {"Endpoint": "127.0.0.1"}
+        case "AWS::CloudFront::Distribution":
+            return "EDISTRIBUTION", {"DomainName": edge}
+        case "AWS::Cognito::UserPoolClient":
+            return "client", {"ClientSecret": "secret-of-the-client"}
+        case "AWS::Cognito::UserPool":
+            return f"{region}_pool", {}
+    return name or logical.lower(), {}
+
+
+def _secret(name: str, text: str, account: str, region: str) -> str:
+    """One that is there already is kept, as a stack that is updated keeps it."""
+    from moto.backends import get_backend  # noqa: PLC0415
+
+    backend = get_backend("secretsmanager")[account][region]
+    for each in backend.secrets.values():
+        if each.name == name:
+            return str(each.arn)
+    secret, _ = backend._add_secret(name, secret_string=text)  # noqa: SLF001 - what CreateSecret calls
+    return str(secret.arn)
+
+
+# CloudFormation
+
+
+def patch_change_sets() -> None:
+    from moto.cloudformation import models  # noqa: PLC0415
+    from moto.cloudformation.responses import CloudFormationResponse  # noqa: PLC0415
+
+    from infra.rendering import parse, render  # noqa: PLC0415
+    from tests.infra import moto_stacks  # noqa: PLC0415
+
+    moto_stacks.NO_AURORA.clear()  # the stand-in knows it
+    kept: dict[str, tuple[str, dict[str, str]]] = {}  # by stack id, as it was sent
+    backend = models.CloudFormationBackend
+    propose = backend.create_change_set
+
+    def moto_template(self: Any, text: str, parameters: Mapping[str, str]) -> str:
+        imports = {name: each.value for name, each in self.exports.items()}
+        body, left_out = moto_stacks.for_moto(render(parse(text), parameters, region=REGION), imports)
+        assert not left_out, left_out
+        return body
+
+    def create_change_set(self: Any, **said: Any) -> tuple[str, str]:
+        text, parameters = said["template"], said["parameters"]
+        body = moto_template(self, text, parameters)
+        found = propose(self, **{**said, "template": body, "parameters": {}})
+        self.change_sets[found[0]].sent = (text, parameters)
+        self.change_sets[found[0]].status = "CREATE_COMPLETE"
+        return found
+
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        del stack_name
+        change_set = self.change_sets[change_set_name]
+        text, parameters = change_set.sent
+        stack = self.stacks[change_set.stack_id]
+        if change_set.change_set_type == "CREATE":
+            del self.stacks[change_set.stack_id]
+            stack = self.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
+        else:
+            for export in stack.exports:
+                self.exports.pop(export.name, None)
+            stack.update(change_set.template, None, {})
+            for export in stack.exports:
+                self.exports[export.name] = export
+        change_set.stack_id = stack.stack_id
+        kept[stack.stack_id] = (text, parameters)
+
+    def get_template(self: Any, name: str) -> Any:
+        stack = self.get_stack(name)
+        return kept[stack.stack_id][0] if stack.stack_id in kept else stack.template
+
+    def parameter_list(self: Any) -> list[dict[str, str]]:
+        text, given = kept.get(self.stack_id, ("", {}))
+        declared = parse(text)["Parameters"] if text else {}
+        values = {name: str(given.get(name, said.get("Default", ""))) for name, said in declared.items()}
+        return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+
+    backend.create_change_set = create_change_set
+    backend.execute_change_set = execute_change_set
+    backend.get_template = get_template
+    models.Stack.parameter_list = property(parameter_list)
+    CloudFormationResponse._validate_different_update = lambda *_: None  # noqa: SLF001
+    CloudFormationResponse.validate_template_and_stack_body = lambda *_: None
+
+
+# API Gateway
+
+
+def patch_api_gateway() -> None:
+    from moto.apigateway import models  # noqa: PLC0415
+
+    backend = models.APIGatewayBackend
+    put = backend.put_rest_api
+    taken = backend.import_rest_api
+
+    def as_three(said: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in said.items() if key != "swagger"}
+        return {**rest, "openapi": "3.0.1", "info": {"description": "", **said["info"]}}
+
+    def import_rest_api(self: Any, api_doc: dict[str, Any], fail_on_warnings: bool) -> Any:
+        return taken(self, as_three(api_doc), fail_on_warnings)
+
+    def put_rest_api(
+        self: Any, function_id: str, api_doc: dict[str, Any], fail_on_warnings: bool, mode: str = "merge"
+    ) -> Any:
+        if mode == "overwrite":
+            self.get_rest_api(function_id).gateway_responses.clear()
+        return put(self, function_id, as_three(api_doc), fail_on_warnings, mode)
+
+    backend.import_rest_api = import_rest_api
+    backend.put_rest_api = put_rest_api
+
+
+# Lambda
+
+
+class Emulated:
+    """Runs functions' zips, unpacked once each."""
+
+    def __init__(self, database_port: int) -> None:
+        self._port = database_port
+        self._folder = tempfile.TemporaryDirectory(prefix="bevyly-functions-", ignore_cleanup_errors=True)
+        self._lock = threading.Lock()
+        self.endpoint = ""
+
+    def invoke(self, function: Any, event: Any) -> tuple[bytes, str | None]:
+        """The answer's body, and what kind of error it is."""
+        from infra.emulator.function import Configuration, Function  # noqa: PLC0415
+
+        environ = {
+            key: value.replace(":5432/", f":{self._port}/")
+            for key, value in (function.environment_vars or {}).items()
+        }
+        environ |= {"DATABASE_PORT": str(self._port), "AWS_ENDPOINT_URL": self.endpoint}
+        configuration = Configuration(
+            function.handler, function.function_name, timedelta(seconds=60), function.memory_size, environ
+        )
+        log = Path(self._folder.name) / f"{function.function_name}.log"
+        with Function(self._unpacked(function), configuration, log_file=log, site=SITE) as running:
+            answer = running.invoke(event)
+        if answer.ok:
+            return json.dumps(answer.payload).encode(), None
+        said = {"errorType": answer.error_type, "errorMessage": answer.error}
+        return json.dumps(said).encode(), "Unhandled"
+
+    def _unpacked(self, function: Any) -> Path:
+        from infra.emulator.function import unpack  # noqa: PLC0415
+
+        digest = hashlib.sha256(function.code_bytes).hexdigest()[:20]
+        place = Path(self._folder.name) / digest
+        with self._lock:
+            if not place.exists():
+                packed = place.with_suffix(".zip")
+                packed.write_bytes(function.code_bytes)
+                place.mkdir()
+                unpack(packed, place)
+        return place
+
+
+def patch_lambda(emulated: Emulated) -> None:
+    from moto.awslambda import models  # noqa: PLC0415
+
+    def invoke(self: Any, body: Any, _headers: Any, response_headers: Any) -> bytes:
+        text = body.decode() if isinstance(body, bytes) else body
+        answer, error = emulated.invoke(self, json.loads(text or "{}"))
+        if error:
+            response_headers["x-amz-function-error"] = error
+        return answer
+
+    models.LambdaFunction.invoke = invoke
+
+
+# The public address
+
+
+class Edge(BaseHTTPRequestHandler):
+    """CloudFront and API Gateway: below /api what the stage serves, else the console's bucket."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        api = _api_behind_the_edge()
+        if not self.path.startswith("/api/") or api is None:
+            self._say(404, b"<html>nothing here</html>", "text/html")
+            return
+        path = self.path.removeprefix("/api").partition("?")[0]
+        resource = api.get_resource_for_path(path)
+        if resource is None or "GET" not in resource.resource_methods or "api" not in api.stages:
+            self._gateway_response(api, "MISSING_AUTHENTICATION_TOKEN")
+            return
+        uri = resource.resource_methods["GET"].method_integration.uri
+        name = re.search(r":function:([^/:]+)/", uri)
+        assert name is not None, uri
+        answer, error = _invoke(name[1], self._event(path, resource.get_path()))
+        said = {} if error else json.loads(answer)
+        if "statusCode" not in said:
+            self._say(502, b'{"message": "Internal server error"}', "application/json")
+            return
+        body = said["body"].encode()
+        self._say(said["statusCode"], base64.b64decode(body) if said.get("isBase64Encoded") else body)
+
+    def _event(self, path: str, resource: str) -> dict[str, Any]:
+        return {
+            "resource": resource,
+            "path": path,
+            "httpMethod": "GET",
+            "headers": {"accept": "application/json"},
+            "multiValueHeaders": {"accept": ["application/json"]},
+            "queryStringParameters": None,
+            "multiValueQueryStringParameters": None,
+            "pathParameters": None,
+            "stageVariables": None,
+            "requestContext": {
+                "httpMethod": "GET",
+                "resourcePath": resource,
+                "path": f"/api{path}",
+                "stage": "api",
+                "requestId": "request-1",
+                "identity": {"sourceIp": "127.0.0.1"},
+            },
+            "body": None,
+            "isBase64Encoded": False,
+        }
+
+    def _gateway_response(self, api: Any, kind: str) -> None:
+        found = api.gateway_responses.get(kind)
+        if found is None:
+            self._say(403, b'{"message":"Missing Authentication Token"}')
+            return
+        body = found["responseTemplates"]["application/json"].replace("$context.requestId", "request-1")
+        self._say(int(found["statusCode"]), body.encode())
+
+    def _say(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing on the terminal."""
+
+
+def _backend(service: str) -> Any:
+    from moto.backends import get_backend  # noqa: PLC0415
+
+    return get_backend(service)[ACCOUNT][REGION]  # type: ignore[call-overload]
+
+
+def _api_behind_the_edge() -> Any:
+    for stack in _backend("cloudformation").stacks.values():
+        if stack.name.endswith("-edge"):
+            given = {each["ParameterKey"]: each["ParameterValue"] for each in stack.parameter_list}
+            return _backend("apigateway").apis.get(given.get("ApiId"))
+    return None
+
+
+def _invoke(name: str, event: Any) -> tuple[bytes, str | None]:
+    headers: dict[str, str] = {}
+    answer = _backend("lambda").get_function(name).invoke(json.dumps(event), {}, headers)
+    return answer, headers.get("x-amz-function-error")
+
+
+def serve(database_port: int, certificate: Path) -> None:
+    """Until SIGTERM; prints its addresses once it answers."""
+    _ENVIRON.update(
+        {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+    )
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - moto reads the environment when imported
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    warnings.simplefilter("ignore")
+    edge = ThreadingHTTPServer(("127.0.0.1", 0), Edge)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    edge.socket = context.wrap_socket(edge.socket, server_side=True)
+    address = f"127.0.0.1:{edge.server_address[1]}"
+    emulated = Emulated(database_port)
+    stand_ins(address)
+    patch_change_sets()
+    patch_api_gateway()
+    patch_lambda(emulated)
+    app = Recorded(DomainDispatcherApplication(create_backend_app), Calls())
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    emulated.endpoint = f"http://127.0.0.1:{server.port}"
+    for each in (edge, server):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    print(json.dumps({"aws": emulated.endpoint, "edge": f"https://{address}"}), flush=True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.infra.cloud_server")
+    parser.add_argument("--database-port", type=int, required=True)
+    parser.add_argument(
+        "--certificate", type=Path, required=True, help="with its key, for the public address"
+    )
+    given = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    serve(given.database_port, given.certificate)
