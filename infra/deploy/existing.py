@@ -84,19 +84,18 @@ def _mappings(
     cloud: Cloud, functions: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[str, str], Mapping[str, Any]]:
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    pages = cloud.client("lambda").get_paginator("list_event_source_mappings")
-    for name in functions:
-        for page in pages.paginate(FunctionName=name):
-            for each in page["EventSourceMappings"]:
-                if each.get("State") == "Deleting":
-                    continue
-                key = (name, each["EventSourceArn"].rpartition(":")[2])
-                if key in found:
-                    raise DeployError(
-                        f"{name} reads {key[1]} twice: mappings {found[key]['UUID']} and {each['UUID']}. "
-                        "Delete one: `aws lambda delete-event-source-mapping --uuid …`."
-                    )
-                found[key] = each
+    for page in cloud.client("lambda").get_paginator("list_event_source_mappings").paginate():
+        for each in page["EventSourceMappings"]:
+            name = each["FunctionArn"].split(":function:")[-1]
+            if name not in functions or each.get("State") == "Deleting":
+                continue
+            key = (name, each["EventSourceArn"].rpartition(":")[2])
+            if key in found:
+                raise DeployError(
+                    f"{name} reads {key[1]} twice: mappings {found[key]['UUID']} and {each['UUID']}. "
+                    "Delete one: `aws lambda delete-event-source-mapping --uuid …`."
+                )
+            found[key] = each
     return found
 
 

@@ -4,6 +4,7 @@ In a process of its own: the folder's app.py and chalicelib are imported, not th
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -110,10 +111,6 @@ def read(stage_folder: Path, stage: str) -> Wanted:
 
 def environment() -> dict[str, str]:
     """For what runs in a staging folder: this process's, with the tools of this tree within reach."""
-    import os  # noqa: PLC0415 - only here
-
-    # The folder's own settings come from its config.json; one that lies about here would win over nothing, but AWS's
-    # credentials and endpoint must reach chalice.
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251 - handed on
 
 
@@ -122,7 +119,8 @@ def _said(stage: str) -> dict[str, Any]:
     from chalice.deploy import models  # noqa: PLC0415
     from chalice.deploy.appgraph import ApplicationGraphBuilder  # noqa: PLC0415
 
-    config = CLIFactory(str(Path.cwd())).create_config_obj(chalice_stage_name=stage)
+    environ = os.environ  # noqa: TID251 - where chalice puts the stage's settings before it imports app.py
+    config = CLIFactory(str(Path.cwd()), environ=environ).create_config_obj(chalice_stage_name=stage)
     resources = ApplicationGraphBuilder().build(config, stage).resources
     functions: dict[str, Function] = {}
 

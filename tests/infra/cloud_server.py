@@ -10,6 +10,7 @@ Where moto falls short it is patched here, and only here:
   API forgets its gateway responses, as AWS does and moto does not. Deployments keep their description.
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
   missing; a function's policy says nothing of a function that is gone.
+- S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
 
 Besides there is what AWS has and moto has not: a public address (TLS, the API below /api as CloudFront and API Gateway
@@ -79,6 +80,9 @@ class Recorded:
         name = _name(environ)
         if self._calls.refused(name):
             return _refusal(name, start)
+        if environ["REQUEST_METHOD"] == "PUT" and environ["QUERY_STRING"] == "policy":
+            start("204 No Content", [])
+            return []
         if path.startswith("/2016-08-19/account-settings"):
             return _json(start, {"AccountLimit": {"ConcurrentExecutions": 1000}, "AccountUsage": {}})
         if path.startswith("/2020-05-31/distribution/") and path.endswith("/invalidation"):
@@ -185,10 +189,8 @@ def _stand_in(kind: str, edge: str) -> type:
             return cls(*_made(kind, name, properties, edge, account, region, more.get("LogicalId", "")))
 
         @classmethod
-        def update_from_cloudformation_json(
-            cls, original: Any, _name: str, _said: Any, _account: str, _region: str
-        ) -> Any:
-            return original
+        def update_from_cloudformation_json(cls, original_resource: Any, *_: Any, **__: Any) -> Any:
+            return original_resource
 
         @classmethod
         def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
@@ -197,7 +199,6 @@ def _stand_in(kind: str, edge: str) -> type:
         def delete(self, *_: Any) -> None:
             return
 
-        @property
         def is_created(self) -> bool:
             return True
 
@@ -520,12 +521,16 @@ def serve(database_port: int, certificate: Path) -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.infra.cloud_server")
     parser.add_argument("--database-port", type=int, required=True)
-    parser.add_argument(
-        "--certificate", type=Path, required=True, help="with its key, for the public address"
-    )
+    parser.add_argument("--certificate", type=Path, required=True, help="with its key, for the public address")
     given = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     serve(given.database_port, given.certificate)
+
+
+if __name__ == "__main__":
+    from tests.infra import cloud_server  # moto wants models from a module with a dot in its name
+
+    cloud_server.main()
