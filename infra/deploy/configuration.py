@@ -125,7 +125,7 @@ def render(
         raise DeployError(f"The stacks have no outputs {', '.join(sorted(missing))}.")
     everybodys = _environment(given.stage, outputs, secrets, settings)
     functions = {}
-    for name, role in _roles(outputs).items():
+    for name, role in roles(outputs).items():
         own = {**secrets.api} if name == API_HANDLER else {}
         own |= {k: v for k, v in secrets.providers.items() if v and name in ASKS_PROVIDERS}
         _fits(name, {**everybodys, **own})
@@ -189,7 +189,7 @@ def _url(secret: Mapping[str, str], outputs: Mapping[str, str]) -> str:
     ).render_as_string(hide_password=False)
 
 
-def _roles(outputs: Mapping[str, str]) -> dict[str, str]:
+def roles(outputs: Mapping[str, str]) -> dict[str, str]:
     """A role for each function that chalice makes: `ExecuteRunRoleArn` is that of `execute_run`."""
     found = {}
     for output, arn in outputs.items():

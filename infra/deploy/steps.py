@@ -17,7 +17,7 @@ from infra.deploy.preflight import Found, Preflight
 from infra.deploy.stacks import Stack, Stacks
 from infra.deploy.staging import Staged
 from infra.deploy.state import Release, State, forget_old_releases
-from infra.functions import ROOT
+from infra.functions import API_HANDLER, ROOT
 from infra.package.build import Built, build
 from infra.package.target import Architecture
 from infra.rendering import STACKS, template_text
@@ -197,18 +197,14 @@ def _log_groups(context: Context) -> list[str]:
     """Each function's is there, and forgets in time."""
     wanted = int(context.given.file.stacks["functions"]["LogDays"])
     prefix = f"/aws/lambda/{context.cloud.functions_prefix}"
-    pages = (
-        context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
-    )
+    pages = context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
     there = {
-        each["logGroupName"]: each.get("retentionInDays") for page in pages for each in page["logGroups"]
+        each["logGroupName"]: int(each.get("retentionInDays", 0)) for page in pages for each in page["logGroups"]
     }
-    names = context.staged.base["lambda_functions"]
-    expected = [prefix, f"{prefix}-migrate", *(f"{prefix}-{name}" for name in names)]
+    others = configuration.roles(context.outputs).keys() - {API_HANDLER}
     return [
-        f"log group {name} "
-        + ("is not there" if name not in there else f"keeps for {there[name]} days, not {wanted}")
-        for name in expected
+        f"log group {name} " + ("is not there" if name not in there else f"keeps for {there[name]} days, not {wanted}")
+        for name in [prefix, *(f"{prefix}-{name}" for name in sorted({*others, configuration.MIGRATE}))]
         if there.get(name) != wanted
     ]
 

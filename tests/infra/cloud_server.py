@@ -453,8 +453,8 @@ class Edge(BaseHTTPRequestHandler):
         if found is None:
             self._say(403, b'{"message":"Missing Authentication Token"}')
             return
-        body = found["responseTemplates"]["application/json"].replace("$context.requestId", "request-1")
-        self._say(int(found["statusCode"]), body.encode())
+        body = found.response_templates["application/json"].replace("$context.requestId", "request-1")
+        self._say(int(found.status_code), body.encode())
 
     def _say(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
