@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from infra.deploy import configuration, console, gateway, migrate, preflight, smoke, staging
 from infra.deploy.bucket import Bucket, Lock, locked
 from infra.deploy.cloud import Cloud, DeployError
@@ -375,7 +377,7 @@ def _do(step: Step, context: Context, lock: Lock) -> None:
     lock.check()
     try:
         said = step.do(context)
-    except DeployError as error:
+    except (DeployError, BotoCoreError, ClientError) as error:
         raise DeployError(f"{step.name}: {error}") from error
     _tell(context.options, step.name, said)
 

@@ -57,6 +57,9 @@ class Calls:
         """The next call that matches is refused, once."""
         self._failing.append(pattern)
 
+    def forgive(self) -> None:
+        self._failing.clear()
+
     def refused(self, name: str) -> bool:
         self.made.append(name)
         for pattern in self._failing:
@@ -66,12 +69,15 @@ class Calls:
         return False
 
 
+CALLS: Final = Calls()
+
+
 class Recorded:
     """Moto's application, with an ear at its door."""
 
-    def __init__(self, app: Any, calls: Calls) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._calls = calls
+        self._calls = CALLS
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -279,6 +285,11 @@ def patch_change_sets() -> None:
         change_set = self.change_sets[change_set_name]
         text, parameters = change_set.sent
         stack = self.stacks[change_set.stack_id]
+        if CALLS.refused(f"resource of {stack.name}"):
+            reason = "The test lets it fail"
+            stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)  # noqa: SLF001
+            stack.status = "ROLLBACK_COMPLETE"
+            return
         if change_set.change_set_type == "CREATE":
             del self.stacks[change_set.stack_id]
             stack = self.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
@@ -406,6 +417,9 @@ class Edge(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         api = _api_behind_the_edge()
+        if CALLS.refused(f"edge GET {self.path}"):
+            self._say(503, b"the test says no", "text/plain")
+            return
         if not self.path.startswith("/api/") or api is None:
             self._say(404, b"<html>nothing here</html>", "text/html")
             return
@@ -511,7 +525,7 @@ def serve(database_port: int, certificate: Path) -> None:
     patch_change_sets()
     patch_api_gateway()
     patch_lambda(emulated)
-    app = Recorded(DomainDispatcherApplication(create_backend_app), Calls())
+    app = Recorded(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     emulated.endpoint = f"http://127.0.0.1:{server.port}"
     for each in (edge, server):

@@ -115,7 +115,7 @@ class Stage:
             for each in self.calls()
             if not each.partition(" ")[2].startswith(READING)
             and not each.endswith(("/lock.json", "/invocations"))
-            and not each.startswith("nobody")
+            and not each.startswith(("nobody", "edge", "resource"))
         ]
 
     def fail(self, pattern: str) -> None:
