@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ _UPLOAD_SECONDS: Final = "300"
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Functions:
     """Of a staging folder whose config.json is rendered."""
 
@@ -33,6 +34,11 @@ class Functions:
     @property
     def stage(self) -> str:
         return self.bucket.cloud.stage
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What the folder says; read once, in a process of its own."""
+        return wanted.read(self.folder, self.stage)
 
     @property
     def _key(self) -> str:
@@ -48,7 +54,7 @@ class Functions:
         Raises:
             DeployError: in chalice's own words; what was done until then is found again next time.
         """
-        to_be = wanted.read(self.folder, self.stage)
+        to_be = self.wanted
         self._must_have_roles(to_be)
         there, record = self._restored(to_be)
         found = differences(to_be, there, record, package=self.package)
@@ -69,7 +75,7 @@ class Functions:
 
     def problems(self) -> list[str]:
         """What is not as it should be, after a deploy."""
-        to_be = wanted.read(self.folder, self.stage)
+        to_be = self.wanted
         record = self.bucket.get_json(self._key)
         found = differences(to_be, look(self.bucket.cloud, to_be, record), record, package=self.package)
         if record is None:
@@ -85,7 +91,7 @@ class Functions:
 
     def take_down(self) -> bool:
         """`chalice delete`. Says whether there was something."""
-        to_be = wanted.read(self.folder, self.stage)
+        to_be = self.wanted
         _, record = self._restored(to_be)
         if record is None:
             return False

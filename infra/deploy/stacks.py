@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -145,10 +146,9 @@ class Stacks:
 
     def _is_so(self, found: Mapping[str, Any], stack: Stack) -> bool:
         body = self._formation.get_template(StackName=stack.name, TemplateStage="Original")["TemplateBody"]
-        defaults = {
-            name: str(said.get("Default", "")) for name, said in parse(stack.template)["Parameters"].items()
+        wanted = {
+            name: stack.parameters.get(name, default) for name, default in _defaults(stack.template).items()
         }
-        wanted = {name: stack.parameters.get(name, default) for name, default in defaults.items()}
         return bool(body == stack.template) and _parameters(found) == wanted
 
     def _proposed(self, stack: Stack, *, exists: bool) -> Mapping[str, Any] | None:
@@ -241,6 +241,12 @@ class Stacks:
     @property
     def _formation(self) -> Any:
         return self.cloud.client("cloudformation")
+
+
+@cache
+def _defaults(template: str) -> Mapping[str, str]:
+    """Of its parameters; empty where there is none."""
+    return {name: str(said.get("Default", "")) for name, said in parse(template)["Parameters"].items()}
 
 
 def losses(changes: Collection[Mapping[str, Any]]) -> dict[str, str]:

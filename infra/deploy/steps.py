@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +54,7 @@ class Options:
     tell: Tell = print
 
 
-@dataclass(slots=True)
+@dataclass
 class Context:
     """What every step may use."""
 
@@ -76,8 +77,9 @@ class Context:
     def given(self) -> Given:
         return self.staged.given
 
-    @property
+    @cached_property
     def functions(self) -> Functions:
+        """Not before `config`: they are read once."""
         return Functions(self.bucket, self.staged.folder, self.release.package, self.say)
 
     @property

@@ -4,6 +4,7 @@ Where moto falls short it is patched here, and only here:
 
 - CloudFormation: a change set is evaluated by infra/rendering.py (moto knows neither Fn::Cidr nor rules, and of a stack
   made by a change set it tells no outputs); the template and parameters that were sent are what is told afterwards.
+  A VPC that it cannot delete in its own order is forgotten.
 - Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
   and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
 - API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
@@ -257,6 +258,7 @@ def _secret(name: str, text: str, account: str, region: str) -> str:
 def patch_change_sets() -> None:
     from moto.cloudformation import models  # noqa: PLC0415
     from moto.cloudformation.responses import CloudFormationResponse  # noqa: PLC0415
+    from moto.ec2.exceptions import DependencyViolationError  # noqa: PLC0415
 
     from infra.rendering import parse, render  # noqa: PLC0415
     from tests.infra import moto_stacks  # noqa: PLC0415
@@ -312,6 +314,15 @@ def patch_change_sets() -> None:
         values = {name: str(given.get(name, said.get("Default", ""))) for name, said in declared.items()}
         return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
+    delete = models.Stack.delete
+
+    def forget(self: Any) -> None:
+        try:
+            delete(self)
+        except DependencyViolationError:
+            self.status = "DELETE_COMPLETE"
+
+    models.Stack.delete = forget
     backend.create_change_set = create_change_set
     backend.execute_change_set = execute_change_set
     backend.get_template = get_template
@@ -358,6 +369,8 @@ class Emulated:
         self._port = database_port
         self._folder = tempfile.TemporaryDirectory(prefix="bevyly-functions-", ignore_cleanup_errors=True)
         self._lock = threading.Lock()
+        self._unpacking = threading.Lock()
+        self._running: dict[str, Any] = {}  # warm, by what they are
         self.endpoint = ""
 
     def invoke(self, function: Any, event: Any) -> tuple[bytes, str | None]:
@@ -373,7 +386,12 @@ class Emulated:
             function.handler, function.function_name, timedelta(seconds=60), function.memory_size, environ
         )
         log = Path(self._folder.name) / f"{function.function_name}.log"
-        with Function(self._unpacked(function), configuration, log_file=log, site=SITE) as running:
+        package = self._unpacked(function)
+        with self._lock:
+            running = self._running.get(key := f"{package} {configuration}")
+            if running is None:
+                running = Function(package, configuration, log_file=log, site=SITE)
+                self._running[key] = running.__enter__()
             answer = running.invoke(event)
         if answer.ok:
             return json.dumps(answer.payload).encode(), None
@@ -385,7 +403,7 @@ class Emulated:
 
         digest = hashlib.sha256(function.code_bytes).hexdigest()[:20]
         place = Path(self._folder.name) / digest
-        with self._lock:
+        with self._unpacking:
             if not place.exists():
                 packed = place.with_suffix(".zip")
                 packed.write_bytes(function.code_bytes)
