@@ -33,6 +33,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -268,6 +269,10 @@ def patch_change_sets() -> None:
     backend = models.CloudFormationBackend
     propose = backend.create_change_set
 
+    @cache
+    def parameters_of(text: str) -> dict[str, Any]:
+        return dict(parse(text)["Parameters"]) if text else {}
+
     def moto_template(self: Any, text: str, parameters: Mapping[str, str]) -> str:
         imports = {name: each.value for name, each in self.exports.items()}
         body, left_out = moto_stacks.for_moto(render(parse(text), parameters, region=REGION), imports)
@@ -310,7 +315,7 @@ def patch_change_sets() -> None:
 
     def parameter_list(self: Any) -> list[dict[str, str]]:
         text, given = kept.get(self.stack_id, ("", {}))
-        declared = parse(text)["Parameters"] if text else {}
+        declared = parameters_of(text)
         values = {name: str(given.get(name, said.get("Default", ""))) for name, said in declared.items()}
         return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
