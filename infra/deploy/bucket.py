@@ -231,4 +231,4 @@ def _take(bucket: Bucket, said: Mapping[str, str], *, take_over: bool) -> None:
 
 def held_by(lock: Mapping[str, str]) -> str:
     """Why nothing can be done now, and what to do."""
-    return f"The stage is locked by {told(lock)}. Wait for it; if that one is surely dead, take the lock over: TAKE_OVER=yes."
+    return f"The stage is locked by {told(lock)}. Wait for it; if that one is surely dead, take it over: TAKE_OVER=yes."

@@ -7,6 +7,7 @@ from infra.deploy import migrate, staging
 from infra.deploy.bucket import Bucket, locked
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.configuration import needed_outputs
+from infra.deploy.existing import of_the_stage
 from infra.deploy.stacks import Stacks
 from infra.deploy.state import KEY, State
 from infra.deploy.steps import Context, Options, config
@@ -36,8 +37,7 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
     stacks = Stacks(cloud, bucket, options.pause)
     tell = options.tell
     tell(f"{'destroy':<14} {stage}, account {cloud.account}, {cloud.region}")
-    if not bucket.cloud.client("s3").list_buckets()["Buckets"] or bucket.get_json("lock.json") is None:
-        bucket.ensure()
+    bucket.ensure()
     with locked(bucket, "destroy", take_over=options.take_over) as lock:
         stay = list(_what_stays(cloud, stacks))
         lock.check()
@@ -56,7 +56,7 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
 def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
     done = []
     outputs = stacks.outputs([bucket.cloud.stack_name(name) for name in STACKS])
-    if needed_outputs() <= outputs.keys() and _exist(bucket.cloud):
+    if needed_outputs() <= outputs.keys() and of_the_stage(bucket.cloud):
         state = State.read(bucket)
         release = state.under_way or state.serving()
         if release is None:
@@ -66,10 +66,13 @@ def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
             )
         staged = staging.fetch(bucket, release, options.out / "destroy")
         context = Context.of(options, release, staged)
-        config(context)
-        if context.functions.take_down():
-            done.append("deleted by chalice")
-    left = _exist(bucket.cloud)
+        try:
+            config(context)
+            if context.functions.take_down():
+                done.append("deleted by chalice")
+        finally:
+            staging.write_config(staged.folder, staged.base)
+    left = of_the_stage(bucket.cloud)
     if left:
         raise DeployError(
             f"These functions are still there: {', '.join(left)}. Delete them by hand, then go on."
@@ -77,21 +80,6 @@ def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
     if migrate.take_down(bucket):
         done.append("migrate deleted")
     return ", ".join(done) or "not there"
-
-
-def _exist(cloud: Cloud) -> list[str]:
-    """Functions of the stage that chalice made."""
-    prefix = cloud.functions_prefix
-    names = [
-        each["FunctionName"]
-        for page in cloud.client("lambda").get_paginator("list_functions").paginate()
-        for each in page["Functions"]
-    ]
-    return [
-        name
-        for name in names
-        if name == prefix or (name.startswith(f"{prefix}-") and name != f"{prefix}-migrate")
-    ]
 
 
 def _what_stays(cloud: Cloud, stacks: Stacks) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """What there is of the stage's functions in AWS, how it differs from what is wanted, and chalice's record of it.
 
-Chalice finds APIs and event source mappings again by `.chalice/deployed/<stage>.json` alone, and writes that only after a
-deploy that succeeded: without it the next one would make a second API and second mappings. So the record is made anew
-from what exists before each deploy.
+Chalice finds APIs and event source mappings again by `.chalice/deployed/<stage>.json` alone, and writes that only after
+a deploy that succeeded: without it the next one would make a second API and second mappings. So the record is made
+anew from what exists before each deploy.
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,13 +41,15 @@ def look(cloud: Cloud, wanted: Wanted, record: Record | None) -> Existing:
         DeployError: it cannot be told which API or which mapping is the stage's.
     """
     named = {each["lambda_arn"].rpartition(":")[2] for each in _of(record, "lambda_function")}
-    names = {each.name for each in wanted.functions} | named
+    known = {each.name for each in wanted.functions} | named
+    names = known | set(_made_by_chalice(cloud, known))
     functions = {name: found for name in sorted(names) if (found := function(cloud, name)) is not None}
+    clocks = {each.name for each in wanted.rules} | {f"{name}-event" for name in names - known}
     return Existing(
         functions,
         {name: reserved for name in functions if (reserved := _reserved(cloud, name)) is not None},
         _mappings(cloud, functions),
-        _rules(cloud, [each.name for each in wanted.rules]),
+        _rules(cloud, sorted(clocks)),
         {name: _policy(cloud, name) for name in functions},
         _api(cloud, record),
         cloud.region,
@@ -63,6 +65,28 @@ def function(cloud: Cloud, name: str) -> Mapping[str, Any] | None:
             return None
         raise
     return found
+
+
+def of_the_stage(cloud: Cloud) -> list[str]:
+    """Names of functions that begin like the stage's, without the one that migrates."""
+    prefix = cloud.functions_prefix
+    names = [
+        str(each["FunctionName"])
+        for page in cloud.client("lambda").get_paginator("list_functions").paginate()
+        for each in page["Functions"]
+    ]
+    ours = [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+    return [name for name in ours if name != f"{prefix}-migrate"]
+
+
+def _made_by_chalice(cloud: Cloud, known: Container[str]) -> Iterator[str]:
+    """What a deploy that failed, of another release, may have left: nobody else would take it away."""
+    for name in of_the_stage(cloud):
+        if name not in known:
+            arn = f"arn:aws:lambda:{cloud.region}:{cloud.account}:function:{name}"
+            tags = cloud.client("lambda").list_tags(Resource=arn)["Tags"]
+            if f"stage={cloud.stage}:app={APP}" in tags.get("aws-chalice", ""):
+                yield name
 
 
 def _reserved(cloud: Cloud, name: str) -> int | None:
@@ -100,7 +124,8 @@ def _mappings(
 
 
 def _rules(cloud: Cloud, names: list[str]) -> dict[str, Mapping[str, Any]]:
-    events, found = cloud.client("events"), {}
+    events = cloud.client("events")
+    found: dict[str, Mapping[str, Any]] = {}
     for name in names:
         try:
             rule = events.describe_rule(Name=name)
@@ -126,8 +151,8 @@ def _api(cloud: Cloud, record: Record | None) -> str | None:
     recorded = {each["rest_api_id"] for each in _of(record, "rest_api")}
     if len(ours) > 1 and len(recorded.intersection(ours)) != 1:
         raise DeployError(
-            f"There are {len(ours)} REST APIs of this stage, and no record says which one is served: {', '.join(ours)}. "
-            "Delete the others: `aws apigateway delete-rest-api --rest-api-id …`."
+            f"There are {len(ours)} REST APIs of this stage, and no record says which one is served: "
+            f"{', '.join(ours)}. Delete the others: `aws apigateway delete-rest-api --rest-api-id …`."
         )
     return next((each for each in ours if each in recorded), ours[0] if ours else None)
 
@@ -145,40 +170,68 @@ def _integrations(gateway: Any, api: str) -> Iterator[str]:
 def recorded(wanted: Wanted, existing: Existing, record: Record | None) -> Record | None:
     """`.chalice/deployed/<stage>.json` as it is true now; None when there is nothing yet.
 
-    What the old record names and nobody wants any more stays in it, for chalice to delete. Its `package`, a word of
-    ours, is the SHA-256 of the last zip whose deploy came to its end.
+    What the old record names, or chalice once made, and nobody wants any more is in it, for chalice to delete. Its
+    `package`, a word of ours, is the SHA-256 of the last zip whose deploy came to its end.
     """
     made = list(_resources(wanted, existing))
-    if record is not None:
-        names = {each["name"] for each in made}
-        unwanted = {each.resource for each in wanted.functions}
-        unwanted |= {each.resource for each in (*wanted.mappings, *wanted.rules)} | {wanted.api or ""}
-        made += [each for each in record["resources"] if each["name"] not in names | unwanted]
+    old = [] if record is None else record["resources"]
+    names = _resource_names(wanted)
+    unwanted = [each for each in old if each["name"] not in names]
+    named = [
+        each["lambda_arn"].rpartition(":")[2]
+        for each in unwanted
+        if each["resource_type"] == "lambda_function"
+    ]
+    # Chalice deletes in the opposite order: what wakes a function is after it.
+    made = [*reversed(list(_left_over(wanted, existing, named))), *made, *unwanted]
     if not made:
         return None
     done = {} if record is None or "package" not in record else {"package": record["package"]}
     return {"resources": made, "schema_version": "2.0", "backend": "api", **done}
 
 
+def _left_over(wanted: Wanted, existing: Existing, recorded: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Functions that neither are wanted nor recorded, and what wakes them."""
+    known = {each.name for each in wanted.functions}.union(recorded)
+    for name in existing.functions.keys() - known:
+        for (woken, queue), found in existing.mappings.items():
+            if woken == name:
+                yield _mapping(f"{name}-{queue}-left-over", queue, found)
+        if f"{name}-event" in existing.rules:
+            yield _rule(f"{name}-event-left-over", f"{name}-event")
+        yield _function(f"{name}-left-over", existing.functions[name])
+
+
+def _function(resource: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": resource, "resource_type": "lambda_function", "lambda_arn": found["FunctionArn"]}
+
+
+def _mapping(resource: str, queue: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": resource,
+        "resource_type": "sqs_event",
+        "queue_arn": found["EventSourceArn"],
+        "event_uuid": found["UUID"],
+        "queue": queue,
+        "lambda_arn": found["FunctionArn"],
+    }
+
+
+def _rule(resource: str, name: str) -> dict[str, Any]:
+    return {"name": resource, "resource_type": "cloudwatch_event", "rule_name": name}
+
+
 def _resources(wanted: Wanted, existing: Existing) -> Iterator[dict[str, Any]]:
     for each in wanted.functions:
         if each.name in existing.functions:
-            arn = existing.functions[each.name]["FunctionArn"]
-            yield {"name": each.resource, "resource_type": "lambda_function", "lambda_arn": arn}
+            yield _function(each.resource, existing.functions[each.name])
     for mapped in wanted.mappings:
         found = existing.mappings.get((mapped.function, mapped.queue))
         if found is not None:
-            yield {
-                "name": mapped.resource,
-                "resource_type": "sqs_event",
-                "queue_arn": found["EventSourceArn"],
-                "event_uuid": found["UUID"],
-                "queue": mapped.queue,
-                "lambda_arn": found["FunctionArn"],
-            }
+            yield _mapping(mapped.resource, mapped.queue, found)
     for rule in wanted.rules:
         if rule.name in existing.rules:
-            yield {"name": rule.resource, "resource_type": "cloudwatch_event", "rule_name": rule.name}
+            yield _rule(rule.resource, rule.name)
     if wanted.api is not None and existing.api is not None:
         yield {
             "name": wanted.api,
@@ -195,6 +248,12 @@ def api_in(record: Record | None) -> str | None:
 
 def _of(record: Record | None, kind: str) -> list[Mapping[str, Any]]:
     return [each for each in (record or {"resources": []})["resources"] if each["resource_type"] == kind]
+
+
+def _resource_names(wanted: Wanted) -> set[str]:
+    """Chalice's own, of all that is wanted."""
+    names = {each.resource for each in wanted.functions} | {each.resource for each in wanted.mappings}
+    return names | {each.resource for each in wanted.rules} | {wanted.api or ""}
 
 
 # What differs
@@ -222,7 +281,7 @@ def differences(wanted: Wanted, existing: Existing, record: Record | None, *, pa
         found += _of_api(wanted, existing)
     if (record or {}).get("package") != package:
         found.append("no deploy of this package has come to its end")
-    names = {each.resource for each in (*wanted.functions, *wanted.mappings, *wanted.rules)} | {wanted.api}
+    names = _resource_names(wanted)
     found += [
         f"{each['name']} is not wanted any more"
         for each in (record or {"resources": []})["resources"]

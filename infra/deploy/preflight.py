@@ -104,7 +104,8 @@ class Preflight:
             if changed is None:
                 yield "This is no git repository, so nobody could say what prod runs. Deploy from a clone."
             elif changed:
-                yield f"The tree has changes that are not committed ({len(changed.splitlines())} files). Commit or stash them."
+                count = len(changed.splitlines())
+                yield f"The tree has changes that are not committed ({count} files). Commit or stash them."
         elif changed:
             self.notes.append(f"{len(changed.splitlines())} files are not committed")
         if shutil.which("git") is None:
@@ -124,7 +125,10 @@ class Preflight:
                 ("region", given.region, cloud.region),
             ):
                 if wanted is not None and wanted != there:
-                    yield f"{given.stage} belongs to {what} {wanted}, these credentials to {there}. Choose another AWS_PROFILE."
+                    yield (
+                        f"{given.stage} belongs to {what} {wanted}, these credentials to {there}. "
+                        "Choose another AWS_PROFILE."
+                    )
         parts: list[Callable[[], Iterator[str]]] = [
             self._lock,
             self._stuck_stacks,
@@ -185,9 +189,9 @@ class Preflight:
             )
             if hidden < least:
                 yield (
-                    f"The queue {name} hides a message for {hidden} s; {function.name} may take {function.timeout_seconds} s, "
-                    f"so it should be {least}. `aws sqs set-queue-attributes --queue-url {url} "
-                    f"--attributes VisibilityTimeout={least}`, and the same in infra/templates/messaging.yaml."
+                    f"The queue {name} hides a message for {hidden} s; {function.name} may take "
+                    f"{function.timeout_seconds} s, so it should be {least}. `aws sqs set-queue-attributes "
+                    f"--queue-url {url} --attributes VisibilityTimeout={least}`, and the same in infra/templates/messaging.yaml."
                 )
 
     def _secrets(self) -> Iterator[str]:
@@ -209,9 +213,9 @@ class Preflight:
         wanted = sum(given.file.concurrency.values()) if given is not None else 0
         if wanted + ALWAYS_UNRESERVED > limit:
             yield (
-                f"The account runs {limit} functions at once; the stage reserves {wanted}, and {ALWAYS_UNRESERVED} stay "
-                "unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent executions), or lower `concurrency` in "
-                f"infra/parameters/{self.cloud.stage}.json."
+                f"The account runs {limit} functions at once; the stage reserves {wanted}, and {ALWAYS_UNRESERVED} "
+                "stay unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent executions), or lower "
+                f"`concurrency` in infra/parameters/{self.cloud.stage}.json."
             )
 
 

@@ -201,13 +201,18 @@ def _log_groups(context: Context) -> list[str]:
     """Each function's is there, and forgets in time."""
     wanted = int(context.given.file.stacks["functions"]["LogDays"])
     prefix = f"/aws/lambda/{context.cloud.functions_prefix}"
-    pages = context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
+    pages = (
+        context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
+    )
     there = {
-        each["logGroupName"]: int(each.get("retentionInDays", 0)) for page in pages for each in page["logGroups"]
+        each["logGroupName"]: int(each.get("retentionInDays", 0))
+        for page in pages
+        for each in page["logGroups"]
     }
     others = configuration.roles(context.outputs).keys() - {API_HANDLER}
     return [
-        f"log group {name} " + ("is not there" if name not in there else f"keeps for {there[name]} days, not {wanted}")
+        f"log group {name} "
+        + ("is not there" if name not in there else f"keeps for {there[name]} days, not {wanted}")
         for name in [prefix, *(f"{prefix}-{name}" for name in sorted({*others, configuration.MIGRATE}))]
         if there.get(name) != wanted
     ]
@@ -312,14 +317,10 @@ def _deploy(options: Options, bucket: Bucket, found: Found, lock: Lock) -> Relea
         state.write(bucket)
     staged = Staged(found.built.stage, base, found.given, page_folder)
     context = Context.of(options, release, staged, found.authorities)
-    for step in DEPLOY:
-        if step.name in state.done and not step.always:
-            _tell(options, step.name, f"done at {state.done[step.name]}")
-            continue
-        _do(step, context, lock)
-        if state.under_way is not None:
-            state = state.with_done(step.name)
-            state.write(bucket)
+    try:
+        state = _run(context, state, lock)
+    finally:
+        staging.write_config(staged.folder, base)  # without secrets
     if not serves_already:
         state = state.finished(release)
         state.write(bucket)
@@ -327,6 +328,19 @@ def _deploy(options: Options, bucket: Bucket, found: Found, lock: Lock) -> Relea
             _tell(options, "bucket", f"release {old} is forgotten")
     _tell(options, "done", f"{release.id} serves at {context.outputs['PublicOrigin']}")
     return release
+
+
+def _run(context: Context, state: State, lock: Lock) -> State:
+    """What is not done yet."""
+    for step in DEPLOY:
+        if step.name in state.done and not step.always:
+            _tell(context.options, step.name, f"done at {state.done[step.name]}")
+            continue
+        _do(step, context, lock)
+        if state.under_way is not None:
+            state = state.with_done(step.name)
+            state.write(context.bucket)
+    return state
 
 
 def rollback(options: Options, *, to: str | None = None) -> Release:
@@ -350,8 +364,11 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
         _tell(options, "release", f"{release.id}, made {release.made} from {release.commit[:12]}")
         staged = staging.fetch(bucket, release, options.out / "rollback")
         context = Context.of(options, release, staged)
-        for step in ROLLBACK:
-            _do(step, context, lock)
+        try:
+            for step in ROLLBACK:
+                _do(step, context, lock)
+        finally:
+            staging.write_config(staged.folder, staged.base)  # without secrets
         state.finished(release).write(bucket)
         _tell(options, "done", f"{release.id} serves at {context.outputs['PublicOrigin']}")
         _tell(

@@ -149,7 +149,7 @@ def _said(stage: str) -> dict[str, Any]:
         elif isinstance(each, models.SQSEventSource):
             woken = function(each.lambda_function)
             mappings.append(
-                Mapped(each.resource_name, woken, each.queue, each.batch_size, each.maximum_concurrency)
+                Mapped(each.resource_name, woken, str(each.queue), each.batch_size, each.maximum_concurrency)
             )
         elif isinstance(each, models.ScheduledEvent):
             woken = function(each.lambda_function)

@@ -1,4 +1,4 @@
-"""Moto as a whole AWS for a deploy, in a process of its own: `python -m tests.infra.cloud_server`.
+"""Moto as a whole AWS for a deploy, in a process of its own.
 
 Where moto falls short it is patched here, and only here:
 
@@ -21,6 +21,7 @@ serve it). Every call is recorded, and any can be made to fail.
 import argparse
 import base64
 import hashlib
+import io
 import json
 import logging
 import os
@@ -35,15 +36,33 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from moto.backends import get_backend
+from moto.cloudformation import parsing
+from moto.core.common_models import CloudFormationModel
+from moto.ec2.exceptions import DependencyViolationError
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from infra.emulator.function import Configuration, Function, unpack
+from infra.rendering import STACKS, parse, render, template
+from tests.infra import moto_stacks
+
+formation: Any = import_module(
+    "moto.cloudformation.models"
+)  # they are changed below, so their types do not hold
+formation_responses: Any = import_module("moto.cloudformation.responses").CloudFormationResponse
+gateway: Any = import_module("moto.apigateway.models")
+functions: Any = import_module("moto.awslambda.models")
+
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"
-MASTER_PASSWORD: Final = "master"  # noqa: S105 - of a database that lives for a test
+MASTER_PASSWORD: Final = "master"
 SITE: Final = next(path for path in map(Path, sys.path) if (path / "moto").is_dir())
-_ENVIRON: Final = os.environ  # noqa: TID251 - this process is moto
 
 StartResponse = Callable[..., Any]
 
@@ -116,8 +135,6 @@ def _name(environ: dict[str, Any]) -> str:
         return f"{service} {target.rpartition('.')[2]}"
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        import io  # noqa: PLC0415 - only here
-
         environ["wsgi.input"] = io.BytesIO(body)
         said = parse_qs(body.decode())
         more = said.get("StackName", said.get("ChangeSetName", [""]))[0]
@@ -126,7 +143,7 @@ def _name(environ: dict[str, Any]) -> str:
 
 
 def _refusal(name: str, start: StartResponse) -> Iterable[bytes]:
-    service = name.split()[0]
+    service = name.partition(" ")[0]
     message = f"The test refuses {name}"
     if service in {"cloudformation", "iam", "sts"}:
         start("403 Forbidden", [("Content-Type", "text/xml")])
@@ -148,219 +165,197 @@ def _json(start: StartResponse, said: Any) -> Iterable[bytes]:
 # What moto does not know
 
 
+class StandIn(CloudFormationModel):
+    """A resource of which there is only an id and what others ask of it."""
+
+    edge = ""  # the public address
+
+    def __init__(self, physical_resource_id: str, attributes: Mapping[str, str]) -> None:
+        self.physical_resource_id = physical_resource_id
+        self._attributes = attributes
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        del attr
+        return True
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        arn = f"arn:aws:stand-in:{REGION}:{ACCOUNT}:{self.physical_resource_id}"
+        own = arn if attribute_name.endswith("Arn") else self.physical_resource_id
+        return self._attributes.get(attribute_name, own)
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **kwargs: Any
+    ) -> Any:
+        del account_id, region_name
+        logical = str(kwargs.get("LogicalId", ""))
+        properties = cloudformation_json.get("Properties", {})
+        return cls(*cls._made(resource_name, logical, properties))
+
+    @classmethod
+    def _made(cls, name: str, logical: str, properties: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        """Its id and its attributes."""
+        kind = cls.cloudformation_type()
+        if kind == "AWS::SecretsManager::Secret":
+            return _secret(f"{logical}-{name}"[:100], _text_of(properties, logical)), {}
+        if kind == "AWS::RDS::DBCluster":
+            master = json.dumps({"username": "bevyly_master", "password": MASTER_PASSWORD})
+            arn = _secret("rds!master", master)
+            return "cluster", {"Endpoint.Address": "127.0.0.1", "MasterUserSecret.SecretArn": arn}
+        return {
+            "AWS::RDS::DBProxy": ("proxy", {"Endpoint": "127.0.0.1"}),
+            "AWS::CloudFront::Distribution": ("EDISTRIBUTION", {"DomainName": cls.edge}),
+            "AWS::Cognito::UserPoolClient": ("client", {"ClientSecret": "secret-of-the-client"}),
+            "AWS::Cognito::UserPool": (f"{REGION}_pool", {}),
+        }.get(kind, (name or logical.lower(), {}))
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource: Any, *_: Any, **__: Any) -> Any:
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
+        """Nothing is there."""
+
+    def delete(self, *_: Any) -> None:
+        """Nothing is there."""
+
+    def is_created(self) -> bool:
+        return True
+
+
 def stand_ins(edge: str) -> None:
     """A model for each type of our templates that moto has none for."""
-    from moto.cloudformation import parsing  # noqa: PLC0415 - moto reads the environment when imported
-
-    from infra.rendering import STACKS, template  # noqa: PLC0415
-
-    parsing.get_model_map()
+    StandIn.edge = edge
+    known = parsing.get_model_map()
     types = {each["Type"] for stack in STACKS for each in template(stack)["Resources"].values()}
-    own = {"AWS::RDS::DBInstance"}
-    for kind in sorted(types - (parsing.get_model_map().keys() - own)):
-        parsing.get_model_map()[kind] = _stand_in(kind, edge)
+    for kind in sorted(types - (known.keys() - moto_stacks.NO_AURORA)):
+        named = {
+            "cloudformation_type": staticmethod(lambda kind=kind: kind),
+            "cloudformation_name_type": staticmethod(str),
+        }
+        known[kind] = type("Made", (StandIn,), {**named, "__module__": __name__})
+    moto_stacks.NO_AURORA.clear()  # it has a stand-in
 
 
-def _stand_in(kind: str, edge: str) -> type:
-    from moto.core.common_models import CloudFormationModel  # noqa: PLC0415
-
-    class StandIn(CloudFormationModel):  # type: ignore[misc]
-        def __init__(self, physical_resource_id: str, attributes: Mapping[str, str]) -> None:
-            self._id = physical_resource_id
-            self._attributes = attributes
-
-        @property
-        def physical_resource_id(self) -> str:
-            return self._id
-
-        @staticmethod
-        def cloudformation_name_type() -> str:
-            return ""
-
-        @staticmethod
-        def cloudformation_type() -> str:
-            return kind
-
-        @classmethod
-        def has_cfn_attr(cls, _attr: str) -> bool:
-            return True
-
-        def get_cfn_attribute(self, attribute: str) -> str:
-            arn = f"arn:aws:stand-in:{REGION}:{ACCOUNT}:{self._id}"
-            return self._attributes.get(attribute, arn if attribute.endswith("Arn") else self._id)
-
-        @classmethod
-        def create_from_cloudformation_json(
-            cls, name: str, said: Any, account: str, region: str, **more: Any
-        ) -> Any:
-            properties = said.get("Properties", {})
-            return cls(*_made(kind, name, properties, edge, account, region, more.get("LogicalId", "")))
-
-        @classmethod
-        def update_from_cloudformation_json(cls, original_resource: Any, *_: Any, **__: Any) -> Any:
-            return original_resource
-
-        @classmethod
-        def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
-            return
-
-        def delete(self, *_: Any) -> None:
-            return
-
-        def is_created(self) -> bool:
-            return True
-
-    return StandIn
+def _text_of(properties: Mapping[str, Any], logical: str) -> str:
+    text = properties.get("SecretString")
+    if text is not None:
+        return str(text)
+    generated = properties["GenerateSecretString"]
+    said = json.loads(generated["SecretStringTemplate"])
+    said[generated["GenerateStringKey"]] = hashlib.sha256(logical.encode()).hexdigest()[:32]
+    return json.dumps(said)
 
 
-def _made(
-    kind: str, name: str, properties: Mapping[str, Any], edge: str, account: str, region: str, logical: str
-) -> tuple[str, dict[str, str]]:
-    """Its id and its attributes."""
-    match kind:
-        case "AWS::SecretsManager::Secret":
-            text = properties.get("SecretString")
-            if text is None:
-                generated = properties["GenerateSecretString"]
-                said = json.loads(generated["SecretStringTemplate"])
-                said[generated["GenerateStringKey"]] = hashlib.sha256(logical.encode()).hexdigest()[:32]
-                text = json.dumps(said)
-            return _secret(f"{logical}-{name}"[:100], text, account, region), {}
-        case "AWS::RDS::DBCluster":
-            master = json.dumps({"username": "bevyly_master", "password": MASTER_PASSWORD})
-            arn = _secret("rds!master", master, account, region)
-            return "cluster", {"Endpoint.Address": "127.0.0.1", "MasterUserSecret.SecretArn": arn}
-        case "AWS::RDS::DBProxy":
-            return "proxy", {"Endpoint": "127.0.0.1"}
-        case "AWS::CloudFront::Distribution":
-            return "EDISTRIBUTION", {"DomainName": edge}
-        case "AWS::Cognito::UserPoolClient":
-            return "client", {"ClientSecret": "secret-of-the-client"}
-        case "AWS::Cognito::UserPool":
-            return f"{region}_pool", {}
-    return name or logical.lower(), {}
-
-
-def _secret(name: str, text: str, account: str, region: str) -> str:
+def _secret(name: str, text: str) -> str:
     """One that is there already is kept, as a stack that is updated keeps it."""
-    from moto.backends import get_backend  # noqa: PLC0415
-
-    backend = get_backend("secretsmanager")[account][region]
+    backend = _backend("secretsmanager")
     for each in backend.secrets.values():
         if each.name == name:
             return str(each.arn)
-    secret, _ = backend._add_secret(name, secret_string=text)  # noqa: SLF001 - what CreateSecret calls
+    secret, _ = backend._add_secret(name, secret_string=text)
     return str(secret.arn)
 
 
 # CloudFormation
 
 
-def patch_change_sets() -> None:
-    from moto.cloudformation import models  # noqa: PLC0415
-    from moto.cloudformation.responses import CloudFormationResponse  # noqa: PLC0415
-    from moto.ec2.exceptions import DependencyViolationError  # noqa: PLC0415
+class ChangeSets:
+    """What CloudFormation's backend does of them, in our way."""
 
-    from infra.rendering import parse, render  # noqa: PLC0415
-    from tests.infra import moto_stacks  # noqa: PLC0415
+    def __init__(self) -> None:
+        self._sent: dict[str, tuple[str, Mapping[str, str]]] = {}  # by stack id
+        self._propose = formation.CloudFormationBackend.create_change_set
+        self._delete = formation.Stack.delete
 
-    moto_stacks.NO_AURORA.clear()  # the stand-in knows it
-    kept: dict[str, tuple[str, dict[str, str]]] = {}  # by stack id, as it was sent
-    backend = models.CloudFormationBackend
-    propose = backend.create_change_set
+    def patch(self) -> None:
+        def as_method(ours: Callable[..., Any]) -> Callable[..., Any]:
+            def method(its: Any, *given: Any, **said: Any) -> Any:  # a function, for only that is bound
+                return ours(its, *given, **said)
 
-    @cache
-    def parameters_of(text: str) -> dict[str, Any]:
-        return dict(parse(text)["Parameters"]) if text else {}
+            return method
 
-    def moto_template(self: Any, text: str, parameters: Mapping[str, str]) -> str:
-        imports = {name: each.value for name, each in self.exports.items()}
+        backend, stack = formation.CloudFormationBackend, formation.Stack
+        backend.create_change_set = as_method(self._create)
+        backend.execute_change_set = as_method(self._execute)
+        backend.get_template = lambda its, name: self._template(its.get_stack(name))
+        stack.parameter_list = property(self._parameters)
+        stack.delete = as_method(self._forget)
+        formation_responses._validate_different_update = lambda *_: None
+        formation_responses.validate_template_and_stack_body = lambda *_: None
+
+    def _create(self, backend: Any, **said: Any) -> tuple[str, str]:
+        text, parameters = said["template"], said["parameters"]
+        imports = {name: each.value for name, each in backend.exports.items()}
         body, left_out = moto_stacks.for_moto(render(parse(text), parameters, region=REGION), imports)
         assert not left_out, left_out
-        return body
-
-    def create_change_set(self: Any, **said: Any) -> tuple[str, str]:
-        text, parameters = said["template"], said["parameters"]
-        body = moto_template(self, text, parameters)
-        found = propose(self, **{**said, "template": body, "parameters": {}})
-        self.change_sets[found[0]].sent = (text, parameters)
-        self.change_sets[found[0]].status = "CREATE_COMPLETE"
+        found: tuple[str, str] = self._propose(backend, **{**said, "template": body, "parameters": {}})
+        change_set = backend.change_sets[found[0]]
+        change_set.sent = (text, parameters)
+        change_set.status = "CREATE_COMPLETE"
         return found
 
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+    def _execute(self, backend: Any, *, change_set_name: str, stack_name: str | None) -> None:
         del stack_name
-        change_set = self.change_sets[change_set_name]
-        text, parameters = change_set.sent
-        stack = self.stacks[change_set.stack_id]
+        change_set = backend.change_sets[change_set_name]
+        stack = backend.stacks[change_set.stack_id]
         if CALLS.refused(f"resource of {stack.name}"):
-            reason = "The test lets it fail"
-            stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)  # noqa: SLF001
+            stack._add_stack_event("CREATE_FAILED", resource_status_reason="The test lets it fail")
             stack.status = "ROLLBACK_COMPLETE"
             return
         if change_set.change_set_type == "CREATE":
-            del self.stacks[change_set.stack_id]
-            stack = self.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
+            del backend.stacks[change_set.stack_id]
+            stack = backend.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
         else:
             for export in stack.exports:
-                self.exports.pop(export.name, None)
+                backend.exports.pop(export.name, None)
             stack.update(change_set.template, None, {})
             for export in stack.exports:
-                self.exports[export.name] = export
+                backend.exports[export.name] = export
         change_set.stack_id = stack.stack_id
-        kept[stack.stack_id] = (text, parameters)
+        self._sent[stack.stack_id] = change_set.sent
 
-    def get_template(self: Any, name: str) -> Any:
-        stack = self.get_stack(name)
-        return kept[stack.stack_id][0] if stack.stack_id in kept else stack.template
+    def _template(self, stack: Any) -> Any:
+        return self._sent[stack.stack_id][0] if stack.stack_id in self._sent else stack.template
 
-    def parameter_list(self: Any) -> list[dict[str, str]]:
-        text, given = kept.get(self.stack_id, ("", {}))
-        declared = parameters_of(text)
-        values = {name: str(given.get(name, said.get("Default", ""))) for name, said in declared.items()}
+    def _parameters(self, stack: Any) -> list[dict[str, str]]:
+        text, given = self._sent.get(stack.stack_id, ("", {}))
+        values = {
+            name: str(given.get(name, said.get("Default", ""))) for name, said in _declared(text).items()
+        }
         return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
-    delete = models.Stack.delete
-
-    def forget(self: Any) -> None:
+    def _forget(self, stack: Any) -> None:
         try:
-            delete(self)
+            self._delete(stack)
         except DependencyViolationError:
-            self.status = "DELETE_COMPLETE"
+            stack.status = "DELETE_COMPLETE"
 
-    models.Stack.delete = forget
-    backend.create_change_set = create_change_set
-    backend.execute_change_set = execute_change_set
-    backend.get_template = get_template
-    models.Stack.parameter_list = property(parameter_list)
-    CloudFormationResponse._validate_different_update = lambda *_: None  # noqa: SLF001
-    CloudFormationResponse.validate_template_and_stack_body = lambda *_: None
+
+@cache
+def _declared(text: str) -> Mapping[str, Any]:
+    return dict(parse(text)["Parameters"]) if text else {}
 
 
 # API Gateway
 
 
 def patch_api_gateway() -> None:
-    from moto.apigateway import models  # noqa: PLC0415
-
-    backend = models.APIGatewayBackend
-    put = backend.put_rest_api
-    taken = backend.import_rest_api
+    backend = gateway.APIGatewayBackend
+    take, put = backend.import_rest_api, backend.put_rest_api
 
     def as_three(said: dict[str, Any]) -> dict[str, Any]:
         rest = {key: value for key, value in said.items() if key != "swagger"}
         return {**rest, "openapi": "3.0.1", "info": {"description": "", **said["info"]}}
 
-    def import_rest_api(self: Any, api_doc: dict[str, Any], fail_on_warnings: bool) -> Any:
-        return taken(self, as_three(api_doc), fail_on_warnings)
+    def put_rest_api(its: Any, function_id: str, api_doc: dict[str, Any], **said: Any) -> Any:
+        if said.get("mode") == "overwrite":
+            its.get_rest_api(function_id).gateway_responses.clear()
+        return put(its, function_id, as_three(api_doc), **said)
 
-    def put_rest_api(
-        self: Any, function_id: str, api_doc: dict[str, Any], fail_on_warnings: bool, mode: str = "merge"
-    ) -> Any:
-        if mode == "overwrite":
-            self.get_rest_api(function_id).gateway_responses.clear()
-        return put(self, function_id, as_three(api_doc), fail_on_warnings, mode)
-
-    backend.import_rest_api = import_rest_api
+    backend.import_rest_api = lambda its, api_doc, *said: take(its, as_three(api_doc), *said)
     backend.put_rest_api = put_rest_api
 
 
@@ -380,8 +375,6 @@ class Emulated:
 
     def invoke(self, function: Any, event: Any) -> tuple[bytes, str | None]:
         """The answer's body, and what kind of error it is."""
-        from infra.emulator.function import Configuration, Function  # noqa: PLC0415
-
         environ = {
             key: value.replace(":5432/", f":{self._port}/")
             for key, value in (function.environment_vars or {}).items()
@@ -404,8 +397,6 @@ class Emulated:
         return json.dumps(said).encode(), "Unhandled"
 
     def _unpacked(self, function: Any) -> Path:
-        from infra.emulator.function import unpack  # noqa: PLC0415
-
         digest = hashlib.sha256(function.code_bytes).hexdigest()[:20]
         place = Path(self._folder.name) / digest
         with self._unpacking:
@@ -418,16 +409,14 @@ class Emulated:
 
 
 def patch_lambda(emulated: Emulated) -> None:
-    from moto.awslambda import models  # noqa: PLC0415
-
-    def invoke(self: Any, body: Any, _headers: Any, response_headers: Any) -> bytes:
+    def invoke(function: Any, body: Any, _headers: Any, response_headers: Any) -> bytes:
         text = body.decode() if isinstance(body, bytes) else body
-        answer, error = emulated.invoke(self, json.loads(text or "{}"))
+        answer, error = emulated.invoke(function, json.loads(text or "{}"))
         if error:
             response_headers["x-amz-function-error"] = error
         return answer
 
-    models.LambdaFunction.invoke = invoke
+    functions.LambdaFunction.invoke = invoke
 
 
 # The public address
@@ -504,10 +493,9 @@ class Edge(BaseHTTPRequestHandler):
         """Say nothing on the terminal."""
 
 
-def _backend(service: str) -> Any:
-    from moto.backends import get_backend  # noqa: PLC0415
-
-    return get_backend(service)[ACCOUNT][REGION]  # type: ignore[call-overload]
+def _backend(service: Any) -> Any:
+    found: Any = get_backend(service)
+    return found[ACCOUNT][REGION]
 
 
 def _api_behind_the_edge() -> Any:
@@ -526,16 +514,6 @@ def _invoke(name: str, event: Any) -> tuple[bytes, str | None]:
 
 def serve(database_port: int, certificate: Path) -> None:
     """Until SIGTERM; prints its addresses once it answers."""
-    _ENVIRON.update(
-        {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-    )
-    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - moto reads the environment when imported
-        DomainDispatcherApplication,
-        MotoRequestHandler,
-        create_backend_app,
-    )
-    from werkzeug.serving import make_server  # noqa: PLC0415
-
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     edge = ThreadingHTTPServer(("127.0.0.1", 0), Edge)
@@ -545,7 +523,7 @@ def serve(database_port: int, certificate: Path) -> None:
     address = f"127.0.0.1:{edge.server_address[1]}"
     emulated = Emulated(database_port)
     stand_ins(address)
-    patch_change_sets()
+    ChangeSets().patch()
     patch_api_gateway()
     patch_lambda(emulated)
     app = Recorded(DomainDispatcherApplication(create_backend_app))
@@ -553,21 +531,18 @@ def serve(database_port: int, certificate: Path) -> None:
     emulated.endpoint = f"http://127.0.0.1:{server.port}"
     for each in (edge, server):
         threading.Thread(target=each.serve_forever, daemon=True).start()
-    print(json.dumps({"aws": emulated.endpoint, "edge": f"https://{address}"}), flush=True)
+    sys.stdout.write(json.dumps({"aws": emulated.endpoint, "edge": f"https://{address}"}) + "\n")
+    sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     os._exit(0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.infra.cloud_server")
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database-port", type=int, required=True)
-    parser.add_argument("--certificate", type=Path, required=True, help="with its key, for the public address")
+    parser.add_argument(
+        "--certificate", type=Path, required=True, help="with its key, for the public address"
+    )
     given = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     serve(given.database_port, given.certificate)
-
-
-if __name__ == "__main__":
-    from tests.infra import cloud_server  # moto wants models from a module with a dot in its name
-
-    cloud_server.main()

@@ -1,9 +1,9 @@
 """A stage to deploy to: moto as a whole AWS, an Aurora-like database without our roles, a package that is quickly made."""
 
+import hashlib
 import json
 import os
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from infra.deploy.steps import Options
-from infra.functions import ROOT
+from infra.package import archive
 from infra.package.archive import Sizes
 from infra.package.build import Built, build, files_of, where_chalice_looks
 from infra.package.target import Architecture
@@ -25,6 +26,7 @@ from tests.fakes.tls import certificate_in
 from tests.infra.cloud_server import MASTER_PASSWORD, REGION
 
 STAGE = "dev"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
 READING = ("GET ", "HEAD ", "Get", "Describe", "List")
 """How the names of calls begin that change nothing."""
 
@@ -81,15 +83,11 @@ class Stage:
         shutil.rmtree(folder / ".chalice" / "deployments")
         for old in (folder / "vendor" / "__pycache__").glob("app.*"):  # what was compiled from the old text
             old.unlink()
-        from infra.package import archive  # noqa: PLC0415 - only here
-
         packed = self.folder / "changed.zip"
         archive.write(packed, files_of(folder))
         place = where_chalice_looks(folder, Architecture.X86_64)
         place.parent.mkdir(parents=True)
         shutil.copy(packed, place)
-        import hashlib  # noqa: PLC0415 - only here
-
         digest = hashlib.sha256(packed.read_bytes()).hexdigest()
         self.built = Built(Architecture.X86_64, folder, packed, digest, Sizes.of(packed), {})
 
@@ -99,13 +97,12 @@ class Stage:
             endpoint_url=self.aws,
             region_name=REGION,
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - moto's
+            aws_secret_access_key="test",
         )
 
     def calls(self) -> list[str]:
         """What was asked since this was last asked."""
-        with urllib.request.urlopen(f"{self.aws}/harness/calls") as answer:
-            made: list[str] = json.load(answer)
+        made: list[str] = httpx.get(f"{self.aws}/harness/calls").json()
         return made
 
     def changes(self) -> list[str]:
@@ -120,8 +117,7 @@ class Stage:
 
     def fail(self, pattern: str) -> None:
         """The next call that matches is refused, once."""
-        request = urllib.request.Request(f"{self.aws}/harness/fail", data=pattern.encode())
-        urllib.request.urlopen(request).close()
+        httpx.post(f"{self.aws}/harness/fail", content=pattern.encode()).raise_for_status()
 
     @property
     def bucket(self) -> str:
@@ -145,19 +141,17 @@ def a_stage(folder: Path, built: Built, monkeypatch: pytest.MonkeyPatch) -> Iter
         program = Program(
             "cloud",
             [
-                *("-m", "tests.infra.cloud_server"),
+                *("-c", "from tests.infra.cloud_server import main; main()"),
                 *("--database-port", str(postgres.port), "--certificate", str(certificate)),
             ],
-            environ=dict(os.environ),  # noqa: TID251 - its own
+            environ={**os.environ, **CREDENTIALS},  # noqa: TID251 - its own
             log_file=folder / "cloud.log",
         )
         try:
             told = program.wait()
             for name, value in {
                 "AWS_ENDPOINT_URL": told["aws"],
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_DEFAULT_REGION": REGION,
+                **CREDENTIALS,
                 "SSL_CERT_FILE": str(certificate),
             }.items():
                 monkeypatch.setenv(name, value)
@@ -165,6 +159,3 @@ def a_stage(folder: Path, built: Built, monkeypatch: pytest.MonkeyPatch) -> Iter
             yield Stage(folder, told["aws"], told["edge"], postgres, built)
         finally:
             program.stop()
-
-
-assert ROOT  # the package is made from it

@@ -24,6 +24,7 @@ from infra.deploy.steps import deploy, rollback
 from infra.functions import of_app
 from infra.package.target import PackageError
 from infra.rendering import StageFile, template_text
+from tests.infra.cloud_server import ACCOUNT, REGION
 from tests.infra.deploying import STAGE, Stage, a_stage, tiny_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deploy")]
@@ -45,7 +46,10 @@ FAILURES: Final = {
 """What is refused, once, in the first deploy: a step and a call that it makes."""
 
 QUEUES: Final = ("runs", "runs-dead", "relay", "effects", "events")
-RENAMED: Final = ("maximum_concurrency=2)\ndef bury_run(", 'maximum_concurrency=2, name="bury_run")\ndef bury_message(')
+RENAMED: Final = (
+    "maximum_concurrency=2)\ndef bury_run(",
+    'maximum_concurrency=2, name="bury_run")\ndef bury_message(',
+)
 
 
 @dataclass(slots=True)
@@ -89,7 +93,10 @@ class Chapter:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("deploy")
-    with pytest.MonkeyPatch.context() as patch, a_stage(folder, tiny_package(folder / "package"), patch) as made:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        a_stage(folder, tiny_package(folder / "package"), patch) as made,
+    ):
         page = made.folder / "dist"
         (page / "assets").mkdir(parents=True)
         (page / "index.html").write_text("<html>")
@@ -177,7 +184,9 @@ def test_a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) ->
     """Seen red without the record that is made from what exists: a second API, second mappings."""
     assert len(deployed.apis) == 1
     assert deployed.more["mappings"] == len(QUEUES)
-    assert "no record of what exists" in " ".join(deployed.more["failures"]["functions, after the API was made"][1])
+    assert "no record of what exists" in " ".join(
+        deployed.more["failures"]["functions, after the API was made"][1]
+    )
 
 
 def test_old_code_serves_when_the_migration_fails(deployed: Chapter) -> None:
@@ -242,14 +251,18 @@ def test_a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deploye
         assert environ["PUBLIC_ORIGIN"].startswith("https://")
         assert environ["DATABASE_URL"].startswith("postgresql+pg8000://bevyly_app:")
         assert "DATABASE_OWNER_URL" not in environ
-    assert [name for name, environ in environments.items() if "EDGE_SECRET" in environ] == ["bevyly-agents-dev"]
+    assert [name for name, environ in environments.items() if "EDGE_SECRET" in environ] == [
+        "bevyly-agents-dev"
+    ]
     migrate = deployed.functions["bevyly-agents-dev-migrate"]["Environment"]["Variables"]
     assert not [key for key in migrate if "PASSWORD" in key or "URL" in key]
 
 
 def test_api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
     assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
-    told = {each["responseType"]: each for each in deployed.more["answers"] if each["responseType"] in ANSWERS}
+    told = {
+        each["responseType"]: each for each in deployed.more["answers"] if each["responseType"] in ANSWERS
+    }
     assert set(told) == set(ANSWERS)
     for each in told.values():
         error = json.loads(each["responseTemplates"]["application/json"])
@@ -275,6 +288,13 @@ def test_no_secret_is_told(deployed: Chapter) -> None:
     told = "\n".join(deployed.lines)
     told += "\n".join(message + "\n".join(lines) for message, lines in deployed.more["failures"].values())
     assert not [each for each in deployed.more["secrets"] if each in told]
+
+
+def test_no_secret_stays_on_this_machine(stage: Stage, deployed: Chapter) -> None:
+    files = [path for path in stage.folder.rglob("*.json") if path.is_file()]
+    assert [path for path in files if path.name == "config.json"]
+    held = b"".join(path.read_bytes() for path in files)
+    assert not [each for each in deployed.more["secrets"] if each.encode() in held]
 
 
 def test_the_lock_is_given_back(deployed: Chapter) -> None:
@@ -341,13 +361,17 @@ def refused(stage: Stage, again: Chapter) -> list[str]:
         ("EdgeSecretArn (value)", "Fill them"),
     ],
 )
-def test_everything_in_the_way_is_told_at_once_with_what_to_do(refused: list[str], what: str, to_do: str) -> None:
+def test_everything_in_the_way_is_told_at_once_with_what_to_do(
+    refused: list[str], what: str, to_do: str
+) -> None:
     assert len(refused) == 5
     (told,) = [each for each in refused if what in each]
     assert to_do in told
 
 
-def test_a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(stage: Stage, refused: list[str]) -> None:
+def test_a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
+    stage: Stage, refused: list[str]
+) -> None:
     del refused
     bucket = Bucket(Cloud(STAGE))
     with locked(bucket, "deploy") as first:
@@ -370,7 +394,7 @@ def test_what_holds_data_is_not_removed_unless_it_is_named(stage: Stage, refused
     before = Stack("data-at-risk", declared + queue + rest, {"Stage": STAGE}, STAGE)
     after = Stack("data-at-risk", declared + rest, {"Stage": STAGE}, STAGE)
     assert stacks.bring_up(before) == "made"
-    with pytest.raises(DeployError, match="Old would be removed.*MAY_REPLACE=Old"):
+    with pytest.raises(DeployError, match=r"Old would be removed.*MAY_REPLACE=Old"):
         stacks.bring_up(after)
     assert stacks.bring_up(before) == "unchanged"
     assert stacks.bring_up(after, may_replace=["Old"]) == "changed"
@@ -428,7 +452,9 @@ def test_what_somebody_changed_by_hand_is_as_it_was_meant(changed: Chapter) -> N
 
 
 def test_only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
-    assert [line for line in changed.lines if line.startswith("console")] == ["console        1 files uploaded"]
+    assert [line for line in changed.lines if line.startswith("console")] == [
+        "console        1 files uploaded"
+    ]
 
 
 # Back
@@ -437,7 +463,26 @@ def test_only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
 @pytest.fixture(scope="module")
 def back(stage: Stage, changed: Chapter) -> Chapter:
     del changed
+    awslambda = stage.client("lambda")
+    for name, tags in (
+        ("left_over", {"aws-chalice": "version=1:stage=dev:app=bevyly-agents"}),
+        ("somebodys", {}),
+    ):
+        awslambda.create_function(
+            FunctionName=f"bevyly-agents-dev-{name}",
+            Code={"ZipFile": stage.built.zip.read_bytes()},
+            Handler="app.x",
+            Runtime="python3.13",
+            Role=awslambda.get_function_configuration(FunctionName="bevyly-agents-dev")["Role"],
+            Tags=tags,
+        )
+    awslambda.create_event_source_mapping(
+        FunctionName="bevyly-agents-dev-left_over",
+        EventSourceArn=f"arn:aws:sqs:{REGION}:{ACCOUNT}:bevyly-dev-relay-dead",
+    )
+    stage.changes()
     rollback(stage.options(build=None))
+    awslambda.delete_function(FunctionName="bevyly-agents-dev-somebodys")
     return Chapter.of(stage)
 
 
@@ -445,7 +490,9 @@ def test_a_rollback_serves_the_release_before_from_the_bucket(
     deployed: Chapter, changed: Chapter, back: Chapter
 ) -> None:
     def code(chapter: Chapter) -> set[str]:
-        return {each["CodeSha256"] for name, each in chapter.functions.items() if not name.endswith("-migrate")}
+        return {
+            each["CodeSha256"] for name, each in chapter.functions.items() if not name.endswith("-migrate")
+        }
 
     assert code(back) == code(deployed) != code(changed)
     assert back.functions["bevyly-agents-dev-bury_run"]["Handler"] == "app.bury_run"
@@ -456,6 +503,14 @@ def test_a_rollback_serves_the_release_before_from_the_bucket(
 def test_a_rollback_says_that_the_database_keeps_its_revision(back: Chapter) -> None:
     assert "The database keeps its revision" in back.lines[-1]
     assert not [each for each in back.changes if "migrate" in each]
+
+
+def test_what_another_releases_failed_deploy_made_is_taken_away_and_nothing_of_others(back: Chapter) -> None:
+    assert "bevyly-agents-dev-left_over" not in back.functions
+    assert set(back.mappings) == {f"bevyly-dev-{queue}" for queue in QUEUES}
+    deleted = [each for each in back.changes if each.startswith("lambda DELETE") and "/functions/" in each]
+    names = [each.rpartition("-")[2] for each in deleted if not each.endswith("/concurrency")]
+    assert names == ["left_over", "somebodys"]  # the latter by this test itself
 
 
 def test_there_is_nothing_before_the_first_release(stage: Stage, back: Chapter) -> None:

@@ -47,7 +47,9 @@ def may_enter(server: Server, login: Login) -> bool:
 
 def test_the_first_start_makes_the_roles_and_the_newest_revision(fresh: Postgres, server: Server) -> None:
     done = make_roles(server, LOGINS, lambda: MASTER)
-    assert [each for each in done if each.endswith(": made")] == [f"{each.role}: made" for each in LOGINS.values()]
+    assert [each for each in done if each.endswith(": made")] == [
+        f"{each.role}: made" for each in LOGINS.values()
+    ]
     said = migrate(server, LOGINS["OWNER"])
     assert (said["from"], said["to"] > "0000") == (None, True)
     assert all(may_enter(server, login) for login in LOGINS.values())
