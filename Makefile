@@ -23,7 +23,7 @@ rotate-keys: install ## on this machine: a new wrapping key, and every saved key
 	@$(PY) -m local.rotate_keys
 
 test: install ## every test, on all cores
-	$(PY) -m pytest -n auto
+	$(PY) -m pytest -n auto --dist loadgroup
 
 test-fast: install ## the tests that take milliseconds
 	$(PY) -m pytest -n auto -m "not slow" --ignore=tests/e2e
@@ -41,6 +41,18 @@ bench: install ## the benchmarks, or one: make bench NAME=claims
 
 package: install ## what Lambda gets, under build/; ARCH=arm64 for that
 	$(PY) -m infra.package --arch $(or $(ARCH),x86_64)
+
+DEPLOYING = $(PY) -m infra.deploy $@ --stage $(or $(STAGE),$(error Say which stage: make $@ STAGE=dev)) \
+	$(if $(filter yes,$(TAKE_OVER)),--take-over) $(if $(DATABASE_CA),--database-ca $(DATABASE_CA))
+
+deploy: install ## a release to AWS: STAGE=dev; docs/how-to/deploy.md
+	@$(DEPLOYING) --arch $(or $(ARCH),x86_64) $(if $(MAY_REPLACE),--may-replace $(MAY_REPLACE))
+
+rollback: install ## the release before serves again: STAGE=dev; or RELEASE=its id
+	@$(DEPLOYING) $(if $(RELEASE),--release $(RELEASE))
+
+destroy: install ## takes a stage down, asks first: STAGE=dev
+	@$(DEPLOYING) $(if $(CONFIRM),--confirm $(CONFIRM)) $(if $(filter yes,$(DESTROY_PROD)),--prod-too)
 
 fmt: install ## format, and mend what the linter can mend
 	$(PY) -m ruff format

@@ -191,7 +191,7 @@ class Preflight:
                 yield (
                     f"The queue {name} hides a message for {hidden} s; {function.name} may take "
                     f"{function.timeout_seconds} s, so it should be {least}. `aws sqs set-queue-attributes "
-                    f"--queue-url {url} --attributes VisibilityTimeout={least}`, and the same in infra/templates/messaging.yaml."
+                    f"--queue-url {url} --attributes VisibilityTimeout={least}`, and in the template, too."
                 )
 
     def _secrets(self) -> Iterator[str]:

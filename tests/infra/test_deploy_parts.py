@@ -1,0 +1,262 @@
+"""Parts of a deploy that need no AWS."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from infra.deploy import gateway, preflight
+from infra.deploy.bucket import Bucket
+from infra.deploy.cloud import Cloud, DeployError
+from infra.deploy.configuration import FROM_OUTPUTS, Secrets, needed_outputs, render
+from infra.deploy.given import Given
+from infra.deploy.preflight import Preflight
+from infra.deploy.stacks import Stacks, losses
+from infra.deploy.state import KEPT, Release, State
+from infra.deploy.steps import _target
+from infra.functions import ROOT
+from infra.package.target import PackageError
+from infra.rendering import STACKS, template
+
+OUTPUTS: Final = {
+    **{name: f"<{name}>" for name in needed_outputs()},
+    "SubnetIds": "subnet-1,subnet-2",
+    "ApiHandlerRoleArn": "arn:api",
+    "ExecuteRunRoleArn": "arn:run",
+    "SweepMinuteRoleArn": "arn:sweep",
+    "MigrateRoleArn": "arn:migrate",
+    "PublicOrigin": "https://console.example",
+    "ProxyEndpoint": "proxy.example",
+    "DatabaseName": "bevyly",
+}
+SECRETS: Final = Secrets(
+    app={"username": "bevyly_app", "password": "p@ss/w:rd?"},
+    system={"username": "bevyly_system", "password": "other"},
+    api={"EDGE_SECRET": "edge", "COGNITO_CLIENT_SECRET": "client"},
+    providers={"OPENAI_API_KEY": "key-of-openai", "APOLLO_API_KEY": ""},
+)
+BASE: Final = json.loads((ROOT / ".chalice/config.json").read_text())
+
+
+def rendered(settings: dict[str, str] | None = None, **outputs: str) -> Any:
+    made = render(
+        BASE,
+        Given.read("dev").file,
+        {**OUTPUTS, **outputs},
+        SECRETS,
+        settings=settings or {},
+        architecture="arm64",
+    )
+    return {**made, **made["stages"]["dev"]}
+
+
+# Configuration
+
+
+def test_every_output_that_is_read_is_one_of_the_templates() -> None:
+    outputs = {name for stack in STACKS for name in template(stack)["Outputs"]}
+    assert needed_outputs() <= outputs
+
+
+def test_what_the_table_of_outputs_says_is_what_is_rendered() -> None:
+    rows = [
+        line.split("|")
+        for line in (ROOT / "infra/README.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    table = {row[2].strip(" `"): row[3] for row in rows if len(row) == 5}
+    for setting, output in FROM_OUTPUTS.items():
+        assert f"`{setting}`" in table[output]
+
+
+def test_a_password_with_signs_of_an_address_is_still_a_password() -> None:
+    url = rendered()["environment_variables"]["DATABASE_URL"]
+    assert url == "postgresql+pg8000://bevyly_app:p%40ss%2Fw%3Ard%3F@proxy.example:5432/bevyly"
+
+
+def test_secrets_go_where_they_are_needed_and_an_empty_one_nowhere() -> None:
+    functions = rendered()["lambda_functions"]
+    own = {name: set(said.get("environment_variables", {})) for name, said in functions.items()}
+    assert own == {
+        "api_handler": {"EDGE_SECRET", "COGNITO_CLIENT_SECRET", "OPENAI_API_KEY"},
+        "execute_run": {"OPENAI_API_KEY"},
+        "sweep_minute": set(),
+    }
+
+
+def test_chalice_makes_no_role_and_the_api_is_regional() -> None:
+    made = rendered()
+    assert made["manage_iam_role"] is False
+    assert {said["iam_role_arn"] for said in made["lambda_functions"].values()} == {
+        "arn:api",
+        "arn:run",
+        "arn:sweep",
+    }
+    assert (made["api_gateway_endpoint_type"], made["lambda_architecture"]) == ("REGIONAL", "arm64")
+
+
+def test_an_operators_setting_is_handed_on() -> None:
+    assert rendered({"LOG_LEVEL": "DEBUG"})["environment_variables"]["LOG_LEVEL"] == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    "name", ["DATABASE_URL", "EDGE_SECRET", "RUNS_QUEUE", "AWS_REGION", "DATABASE_OWNER_URL", "TZ"]
+)
+def test_a_setting_that_is_not_the_operators_is_refused(name: str) -> None:
+    with pytest.raises(DeployError, match=name):
+        rendered({name: "x"})
+
+
+def test_an_environment_that_lambda_would_refuse_is_refused_with_the_longest() -> None:
+    with pytest.raises(DeployError, match=r"4096.*OPENAI_PRICES"):
+        rendered({"OPENAI_PRICES": "x" * 4000})
+
+
+def test_outputs_that_are_missing_are_named() -> None:
+    outputs = {name: value for name, value in OUTPUTS.items() if name != "BusName"}
+    with pytest.raises(DeployError, match="BusName"):
+        render(BASE, Given.read("dev").file, outputs, SECRETS, settings={}, architecture="x86_64")
+
+
+def test_secrets_do_not_show() -> None:
+    assert "p@ss" not in repr(SECRETS)
+
+
+# Change sets
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        ({"Action": "Remove"}, "would be removed"),
+        ({"Action": "Modify", "Replacement": "True"}, "would be replaced"),
+        ({"Action": "Modify", "Replacement": "Conditional"}, "might be replaced"),
+        ({"Action": "Modify", "Replacement": "False"}, None),
+        ({"Action": "Add"}, None),
+    ],
+)
+def test_a_loss_is_what_a_change_set_would_remove_or_replace(change: dict[str, str], how: str | None) -> None:
+    def of(kind: str) -> dict[str, str]:
+        said = {"LogicalResourceId": "Name", "ResourceType": kind, **change}
+        return losses([{"Type": "Resource", "ResourceChange": said}])
+
+    for kind in (
+        "AWS::RDS::DBCluster",
+        "AWS::KMS::Key",
+        "AWS::Cognito::UserPool",
+        "AWS::S3::Bucket",
+        "AWS::SQS::Queue",
+    ):
+        assert of(kind) == ({} if how is None else {"Name": how})
+    assert of("AWS::CloudWatch::Alarm") == {}
+
+
+# State
+
+
+def a_release(number: int) -> Release:
+    return Release(f"{number:04}-abc", f"print-{number}", "sha", "x86_64", "commit", "2026-11-01T10:00:00Z")
+
+
+def finished(*numbers: int) -> State:
+    state = State()
+    for number in numbers:
+        state = state.finished(a_release(number))
+    return state
+
+
+def test_the_last_five_releases_are_kept() -> None:
+    state = finished(*range(1, 9))
+    assert [each.number for each in state.releases] == [8, 7, 6, 5, 4]
+    assert len(state.releases) == KEPT
+
+
+def test_a_rollback_goes_back_one_and_then_one_more() -> None:
+    state = finished(1, 2, 3)
+    assert _target(state, None).number == 2
+    state = state.finished(_target(state, None))
+    assert _target(state, None).number == 1
+    assert [each.number for each in state.releases] == [3, 2, 1]
+
+
+def test_after_a_deploy_that_failed_a_rollback_goes_to_what_served() -> None:
+    assert _target(finished(1, 2).began(a_release(3)), None).number == 2
+
+
+def test_a_release_that_is_not_kept_is_refused_with_those_that_are() -> None:
+    assert _target(finished(1, 2, 3), "0001-abc").number == 1
+    with pytest.raises(DeployError, match="0002-abc, 0001-abc"):
+        _target(finished(1, 2), "0009-abc")
+
+
+def test_the_same_tree_goes_on_and_another_begins_anew() -> None:
+    state = finished(1).began(a_release(2)).with_done("infra")
+    same = state.release_of("print-2", package="sha", architecture="x86_64", commit="commit")
+    assert state.began(same).done == state.done
+    other = state.release_of("print-9", package="sha", architecture="x86_64", commit="commit")
+    assert other.number == 3
+    assert state.began(other).done == {}
+
+
+# What is in the way on this machine
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "changed.py").write_text("")
+    return tmp_path
+
+
+def on_this_machine(stage: str, tree: Path) -> tuple[list[str], list[str]]:
+    cloud = Cloud(stage)
+    bucket = Bucket(cloud)
+
+    def nothing() -> Any:
+        raise PackageError("not asked")
+
+    looked = Preflight(cloud, Stacks(cloud, bucket), nothing, None, take_over=False, tree=tree)
+    return list(looked._of_this_machine()), looked.notes
+
+
+def test_prod_is_deployed_from_what_is_committed_and_dev_from_anything(tree: Path) -> None:
+    (told,), _ = on_this_machine("prod", tree)
+    assert "1 files" in told
+    problems, notes = on_this_machine("dev", tree)
+    assert (problems, notes) == ([], ["1 files are not committed"])
+
+
+def test_a_stage_without_a_file_is_named_with_those_that_have_one() -> None:
+    with pytest.raises(DeployError, match="dev, prod, staging"):
+        Given.read("test")
+
+
+def test_a_stage_may_belong_to_one_account() -> None:
+    given = Given.read("dev")
+    said = Given.of(
+        "dev", {**given.said, "account": "1", "region": "eu-central-1", "settings": {"LOG_LEVEL": "DEBUG"}}
+    )
+    assert (said.account, said.region, said.settings) == ("1", "eu-central-1", {"LOG_LEVEL": "DEBUG"})
+    assert (given.account, given.settings) == (None, {})
+
+
+def test_credentials_that_are_missing_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(DeployError, match="AWS_DEFAULT_REGION"):
+        _ = Cloud("dev").account
+
+
+def test_the_fingerprint_is_of_what_is_said_not_of_its_order() -> None:
+    assert preflight.fingerprint_of({"a": 1, "b": 2}) == preflight.fingerprint_of({"b": 2, "a": 1})
+    assert preflight.fingerprint_of({"a": 1}) != preflight.fingerprint_of({"a": 2})
+
+
+def test_an_answer_of_api_gateways_is_the_apis_envelope() -> None:
+    for status, code, message in gateway.ANSWERS.values():
+        said = json.loads(gateway.body(code, message))
+        assert said["error"]["requestId"] == "$context.requestId"
+        assert status is None or status.isdigit()
