@@ -277,7 +277,9 @@ class Boot:
 
     def log(self, name: str) -> list[dict[str, Any]]:
         lines = self.log_file(name).read_text().splitlines()
-        return [json.loads(line) if line.startswith("{") else {"level": "?", "message": line} for line in lines]
+        return [
+            json.loads(line) if line.startswith("{") else {"level": "?", "message": line} for line in lines
+        ]
 
 
 @pytest.fixture
@@ -307,13 +309,13 @@ def test_a_doorbell_executes_a_run_that_asks_apollo(boot: Boot, there: World) ->
 
 def test_an_event_starts_a_run_and_a_doorbell_has_it_ask_openai(boot: Boot, there: World) -> None:
     manager, created = there.ours.manager, EventType.CONTACT_CREATED
-    a_config(
-        there.database, manager, agent_type="email_drafter", config=SENDER, event_types=[created.value]
-    )
+    a_config(there.database, manager, agent_type="email_drafter", config=SENDER, event_types=[created.value])
     contact = a_contact(there.database, manager)
     with there.database.enter(engine_for(manager.customer_id)) as work:
         work.emit(Event(created, "contact", contact, {"contactId": contact}))
-    (event,) = rows(there.database, manager, "SELECT id FROM outbox_events WHERE aggregate_id = :id", id=contact)
+    (event,) = rows(
+        there.database, manager, "SELECT id FROM outbox_events WHERE aggregate_id = :id", id=contact
+    )
     boot("start_event_runs", customer_id=manager.customer_id, event_id=event.id)
     (run,) = rows(there.database, manager, "SELECT * FROM agent_runs")
     assert (run.status, run.trigger) == ("pending", "event")
@@ -383,7 +385,18 @@ uncached = [
 assert not uncached, uncached
 print("all there")
 """
-SERVICES = ["cloudwatch", "cognito-idp", "events", "kms", "lambda", "s3", "secretsmanager", "sqs", "ssm", "sts"]
+SERVICES = [
+    "cloudwatch",
+    "cognito-idp",
+    "events",
+    "kms",
+    "lambda",
+    "s3",
+    "secretsmanager",
+    "sqs",
+    "ssm",
+    "sts",
+]
 
 
 def in_the_package(unpacked: Path, program: str, *arguments: str, **environ: str) -> str:
