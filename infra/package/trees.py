@@ -36,7 +36,7 @@ def trees(wheels: Iterable[Wheel], left_out: LeftOut, cache: Path) -> list[Path]
     """A folder for each wheel. Those whose wheel and rules have not changed are there already."""
     made = [(wheel, _chosen(wheel, left_out)) for wheel in wheels]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda one: _tree(*one, left_out, cache), made))
+        return list(pool.map(lambda one: _tree(one[0], one[1], left_out, cache), made))
 
 
 def compile_tree(folder: Path, *, at: str = TASK_ROOT) -> None:
