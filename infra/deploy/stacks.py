@@ -164,6 +164,8 @@ class Stacks:
             Capabilities=["CAPABILITY_IAM"],
             Tags=[{"Key": "product", "Value": "bevyly-agents"}, {"Key": "stage", "Value": stack.stage}],
             **self._body(stack),
+            # What a stage that was destroyed left under a name of its own (log groups) belongs to it again.
+            **({} if exists else {"ImportExistingResources": True}),
         )["Id"]
         told: dict[str, Any] = {}
         for _ in self._until_too_long(f"The change set of {stack.name} is not ready"):

@@ -177,7 +177,8 @@ def observability(context: Context) -> str:
 def page(context: Context) -> str:
     """The console, from the day there is one."""
     if context.staged.console is None:
-        return "there is no frontend/dist"
+        source = context.options.page.parent
+        return f"{source.name}/ is not built: nothing is uploaded" if source.is_dir() else "there is none yet"
     written = console.upload(
         context.cloud,
         context.staged.console,
