@@ -23,7 +23,7 @@ rotate-keys: install ## on this machine: a new wrapping key, and every saved key
 	@$(PY) -m local.rotate_keys
 
 test: install ## every test, on all cores
-	$(PY) -m pytest -n auto --dist loadgroup
+	$(PY) -m pytest -n auto
 
 test-fast: install ## the tests that take milliseconds
 	$(PY) -m pytest -n auto -m "not slow" --ignore=tests/e2e

@@ -65,7 +65,7 @@ def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
                 f"`make deploy STAGE={options.stage}` first, or delete them by hand."
             )
         staged = staging.fetch(bucket, release, options.out / "destroy")
-        context = Context.of(options, release, staged)
+        context = Context.of(bucket, options, release, staged)
         try:
             config(context)
             if context.functions.take_down():

@@ -68,10 +68,11 @@ class Context:
     outputs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, options: Options, release: Release, staged: Staged, authorities: str = "") -> "Context":
-        cloud = Cloud(options.stage)
-        bucket = Bucket(cloud)
-        return cls(options, cloud, bucket, Stacks(cloud, bucket, options.pause), release, staged, authorities)
+    def of(
+        cls, bucket: Bucket, options: Options, release: Release, staged: Staged, authorities: str = ""
+    ) -> "Context":
+        stacks = Stacks(bucket.cloud, bucket, options.pause)
+        return cls(options, bucket.cloud, bucket, stacks, release, staged, authorities)
 
     @property
     def given(self) -> Given:
@@ -317,7 +318,7 @@ def _deploy(options: Options, bucket: Bucket, found: Found, lock: Lock) -> Relea
         state = state.began(release)
         state.write(bucket)
     staged = Staged(found.built.stage, base, found.given, page_folder)
-    context = Context.of(options, release, staged, found.authorities)
+    context = Context.of(bucket, options, release, staged, found.authorities)
     try:
         state = _run(context, state, lock)
     finally:
@@ -364,7 +365,7 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
         release = _target(state, to)
         _tell(options, "release", f"{release.id}, made {release.made} from {release.commit[:12]}")
         staged = staging.fetch(bucket, release, options.out / "rollback")
-        context = Context.of(options, release, staged)
+        context = Context.of(bucket, options, release, staged)
         try:
             for step in ROLLBACK:
                 _do(step, context, lock)

@@ -1,12 +1,14 @@
 """`make deploy`, `make rollback`, `make destroy` against moto: the templates, the real `chalice deploy`, the migrations in
 the emulator, the public address by TLS. tests/infra/cloud_server.py says where moto is patched.
 
-One stage lives through it all, a fixture a chapter, since each takes seconds; what a test looks at was kept by its chapter.
+One stage lives through it all, since each chapter takes seconds. What must hold is a function after its chapter, and is
+reported by its name.
 """
 
 import base64
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +22,14 @@ from infra.deploy.destroy import destroy
 from infra.deploy.gateway import ANSWERS
 from infra.deploy.preflight import PreflightError
 from infra.deploy.stacks import Stack, Stacks
-from infra.deploy.steps import deploy, rollback
+from infra.deploy.steps import Options, deploy, rollback
 from infra.functions import of_app
 from infra.package.target import PackageError
 from infra.rendering import StageFile, template_text
 from tests.infra.cloud_server import ACCOUNT, REGION
 from tests.infra.deploying import STAGE, Stage, a_stage, tiny_package
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deploy")]
+pytestmark = pytest.mark.slow
 
 FAILURES: Final = {
     "infra": "resource of bevyly-dev-messaging",
@@ -90,31 +92,47 @@ class Chapter:
         )
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("deploy")
+# How the story is told
+
+STORY: Final[list[Callable[..., Any]]] = []
+
+
+def told(part: Callable[..., Any]) -> Callable[..., Any]:
+    """A chapter, or what must hold of the chapters so far, which it takes by their names. In this file's order."""
+    STORY.append(part)
+    return part
+
+
+def test_the_life_of_a_stage(tmp_path: Path, subtests: pytest.Subtests) -> None:
     with (
         pytest.MonkeyPatch.context() as patch,
-        a_stage(folder, tiny_package(folder / "package"), patch) as made,
+        a_stage(tmp_path, tiny_package(tmp_path / "package"), patch) as made,
     ):
         page = made.folder / "dist"
         (page / "assets").mkdir(parents=True)
         (page / "index.html").write_text("<html>")
         (page / "assets" / "index-B3xk92Lq.js").write_text("1")
-        yield made
+        seen: dict[str, Any] = {"stage": made}
+        for part in STORY:
+            needed = {name: seen[name] for name in inspect.signature(part).parameters}
+            if "return" in part.__annotations__ and part.__annotations__["return"] is None:
+                with subtests.test(msg=part.__name__):
+                    part(**needed)
+            else:
+                seen[part.__name__] = part(**needed)
 
 
 # The first deploy, which fails at every step once
 
 
-@pytest.fixture(scope="module")
+@told
 def deployed(stage: Stage) -> Chapter:
-    told = {}
+    failures = {}
     for step, call in FAILURES.items():
         stage.fail(call)
         with pytest.raises(DeployError) as failed:
             deploy(stage.options())
-        told[step] = (str(failed.value), list(stage.lines))
+        failures[step] = (str(failed.value), list(stage.lines))
         stage.lines.clear()
     deploy(stage.options())
     s3 = stage.client("s3")
@@ -141,7 +159,7 @@ def deployed(stage: Stage) -> Chapter:
     }
     return Chapter.of(
         stage,
-        failures=told,
+        failures=failures,
         kept=kept,
         api=gateway.get_rest_api(restApiId=api),
         answers=gateway.get_gateway_responses(restApiId=api)["items"],
@@ -161,26 +179,29 @@ def _passwords(stage: Stage) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("step", FAILURES)
-def test_a_failure_names_its_step(deployed: Chapter, step: str) -> None:
-    message, _ = deployed.more["failures"][step]
-    assert message.startswith(step.partition(",")[0] + ":")
+@told
+def a_failure_names_its_step(deployed: Chapter) -> None:
+    for step, (message, _) in deployed.more["failures"].items():
+        assert message.startswith(step.partition(",")[0] + ":")
 
 
-def test_a_failed_stack_is_told_with_the_resources_own_reason_and_made_anew(deployed: Chapter) -> None:
+@told
+def a_failed_stack_is_told_with_the_resources_own_reason_and_made_anew(deployed: Chapter) -> None:
     message, _ = deployed.more["failures"]["infra"]
     assert "ROLLBACK_COMPLETE" in message
     assert "The test lets it fail" in message
 
 
-def test_what_was_done_before_a_failure_is_not_done_again(deployed: Chapter) -> None:
+@told
+def what_was_done_before_a_failure_is_not_done_again(deployed: Chapter) -> None:
     """Seen red with a state that forgets its steps."""
     _, lines = deployed.more["failures"]["smoke"]
     done = {line.split()[0] for line in lines if " done at " in line}
     assert done == {"infra", "migrations", "functions", "answers", "edge", "observability", "console"}
 
 
-def test_a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) -> None:
+@told
+def a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) -> None:
     """Seen red without the record that is made from what exists: a second API, second mappings."""
     assert len(deployed.apis) == 1
     assert deployed.more["mappings"] == len(QUEUES)
@@ -189,13 +210,15 @@ def test_a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) ->
     )
 
 
-def test_old_code_serves_when_the_migration_fails(deployed: Chapter) -> None:
+@told
+def old_code_serves_when_the_migration_fails(deployed: Chapter) -> None:
     message, lines = deployed.more["failures"]["migrations"]
     assert "migration could not be started" in message
     assert not [line for line in lines if line.startswith("functions")]
 
 
-def test_every_function_is_as_app_py_and_the_configuration_say(deployed: Chapter) -> None:
+@told
+def every_function_is_as_app_py_and_the_configuration_say(deployed: Chapter) -> None:
     given = StageFile.of(STAGE)
     functions = of_app(app, STAGE)
     names = {each.deployed_name(STAGE) for each in functions} | {"bevyly-agents-dev-migrate"}
@@ -214,7 +237,8 @@ def test_every_function_is_as_app_py_and_the_configuration_say(deployed: Chapter
     assert deployed.functions["bevyly-agents-dev"]["MemorySize"] == 1024
 
 
-def test_what_a_queue_wakes_has_a_limit_in_the_mapping_and_none_that_is_reserved(deployed: Chapter) -> None:
+@told
+def what_a_queue_wakes_has_a_limit_in_the_mapping_and_none_that_is_reserved(deployed: Chapter) -> None:
     """Reserved concurrency would make SQS's own pollers throw messages into the dead-letter queue."""
     assert set(deployed.mappings) == {f"bevyly-dev-{queue}" for queue in QUEUES}
     for each in of_app(app, STAGE):
@@ -227,7 +251,8 @@ def test_what_a_queue_wakes_has_a_limit_in_the_mapping_and_none_that_is_reserved
     assert deployed.mappings["bevyly-dev-relay"]["BatchSize"] == 10
 
 
-def test_both_clocks_tick_and_may_call_their_functions(deployed: Chapter) -> None:
+@told
+def both_clocks_tick_and_may_call_their_functions(deployed: Chapter) -> None:
     assert len(deployed.rules) == 2
     for name in ("run_due_schedules", "sweep_minute"):
         (rule,) = [each for each in deployed.rules.values() if name in each["Name"]]
@@ -239,7 +264,8 @@ def test_both_clocks_tick_and_may_call_their_functions(deployed: Chapter) -> Non
     assert f":{deployed.apis[0]}/" in deployed.more["policies"][""]
 
 
-def test_a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deployed: Chapter) -> None:
+@told
+def a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deployed: Chapter) -> None:
     environments = {
         name: each["Environment"]["Variables"]
         for name, each in deployed.functions.items()
@@ -258,7 +284,8 @@ def test_a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deploye
     assert not [key for key in migrate if "PASSWORD" in key or "URL" in key]
 
 
-def test_api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
+@told
+def api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
     assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
     told = {
         each["responseType"]: each for each in deployed.more["answers"] if each["responseType"] in ANSWERS
@@ -269,7 +296,8 @@ def test_api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
         assert (error["success"], set(error["error"])) == (False, {"code", "message", "requestId"})
 
 
-def test_the_consoles_parts_may_be_kept_and_its_page_is_asked_for(deployed: Chapter) -> None:
+@told
+def the_consoles_parts_may_be_kept_and_its_page_is_asked_for(deployed: Chapter) -> None:
     page = deployed.more["page"]
     assert page["index.html"]["CacheControl"] == "no-cache"
     assert page["index.html"]["ContentType"].startswith("text/html")
@@ -277,34 +305,38 @@ def test_the_consoles_parts_may_be_kept_and_its_page_is_asked_for(deployed: Chap
     assert any("/invalidation" in each for each in deployed.changes)
 
 
-def test_the_bucket_holds_no_secret(deployed: Chapter) -> None:
+@told
+def the_bucket_holds_no_secret(deployed: Chapter) -> None:
     """Seen red with the rendered configuration kept beside the package."""
     assert len(deployed.more["secrets"]) >= 4
     text = b"".join(deployed.more["kept"].values())
     assert not [each for each in deployed.more["secrets"] if each.encode() in text]
 
 
-def test_no_secret_is_told(deployed: Chapter) -> None:
-    told = "\n".join(deployed.lines)
-    told += "\n".join(message + "\n".join(lines) for message, lines in deployed.more["failures"].values())
-    assert not [each for each in deployed.more["secrets"] if each in told]
+@told
+def no_secret_is_told(deployed: Chapter) -> None:
+    said = "\n".join(deployed.lines)
+    said += "\n".join(message + "\n".join(lines) for message, lines in deployed.more["failures"].values())
+    assert not [each for each in deployed.more["secrets"] if each in said]
 
 
-def test_no_secret_stays_on_this_machine(stage: Stage, deployed: Chapter) -> None:
+@told
+def no_secret_stays_on_this_machine(stage: Stage, deployed: Chapter) -> None:
     files = [path for path in stage.folder.rglob("*.json") if path.is_file()]
     assert [path for path in files if path.name == "config.json"]
     held = b"".join(path.read_bytes() for path in files)
     assert not [each for each in deployed.more["secrets"] if each.encode() in held]
 
 
-def test_the_lock_is_given_back(deployed: Chapter) -> None:
+@told
+def the_lock_is_given_back(deployed: Chapter) -> None:
     assert LOCK not in deployed.more["kept"]
 
 
 # The same again
 
 
-@pytest.fixture(scope="module")
+@told
 def again(stage: Stage, deployed: Chapter) -> Chapter:
     assert deployed.state["current"]
     stage.changes()
@@ -312,7 +344,8 @@ def again(stage: Stage, deployed: Chapter) -> Chapter:
     return Chapter.of(stage)
 
 
-def test_a_second_deploy_changes_nothing(deployed: Chapter, again: Chapter) -> None:
+@told
+def a_second_deploy_changes_nothing(deployed: Chapter, again: Chapter) -> None:
     assert again.changes == []
     assert again.state == deployed.state
     assert [line for line in again.lines if line.startswith(("infra", "functions"))] == [
@@ -324,10 +357,9 @@ def test_a_second_deploy_changes_nothing(deployed: Chapter, again: Chapter) -> N
 # What stands in the way
 
 
-@pytest.fixture(scope="module")
-def refused(stage: Stage, again: Chapter) -> list[str]:
+@told
+def refused(stage: Stage) -> list[str]:
     """A lock, a package that is too big, a missing file, a queue that hides too shortly, a forgotten secret."""
-    del again
     s3, sqs, secrets = (stage.client(service) for service in ("s3", "sqs", "secretsmanager"))
     lock = {"owner": "ann@there", "taken": "2026-11-01T10:00:00Z", "token": "1", "verb": "deploy"}
     s3.put_object(Bucket=stage.bucket, Key=LOCK, Body=json.dumps(lock).encode())
@@ -351,28 +383,25 @@ def refused(stage: Stage, again: Chapter) -> list[str]:
     return found.value.problems
 
 
-@pytest.mark.parametrize(
-    ("what", "to_do"),
-    [
-        ("locked by ann@there", "TAKE_OVER=yes"),
-        ("too big", ""),
-        ("/nowhere.pem", "DATABASE_CA="),
-        ("hides a message for 300 s", "VisibilityTimeout=1800"),
-        ("EdgeSecretArn (value)", "Fill them"),
-    ],
-)
-def test_everything_in_the_way_is_told_at_once_with_what_to_do(
-    refused: list[str], what: str, to_do: str
-) -> None:
-    assert len(refused) == 5
-    (told,) = [each for each in refused if what in each]
-    assert to_do in told
+@told
+def everything_in_the_way_is_told_at_once_with_what_to_do(refused: list[str]) -> None:
+    expected = {
+        "locked by ann@there": "TAKE_OVER=yes",
+        "too big": "",
+        "/nowhere.pem": "DATABASE_CA=",
+        "hides a message for 300 s": "VisibilityTimeout=1800",
+        "EdgeSecretArn (value)": "Fill them",
+    }
+    assert len(refused) == len(expected)
+    for what, to_do in expected.items():
+        (said,) = [each for each in refused if what in each]
+        assert to_do in said
 
 
-def test_a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
+@told
+def a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
     stage: Stage, refused: list[str]
 ) -> None:
-    del refused
     bucket = Bucket(Cloud(STAGE))
     with locked(bucket, "deploy") as first:
         with pytest.raises(DeployError, match="TAKE_OVER"), locked(bucket, "rollback"):
@@ -384,8 +413,8 @@ def test_a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
     stage.lines.clear()
 
 
-def test_what_holds_data_is_not_removed_unless_it_is_named(stage: Stage, refused: list[str]) -> None:
-    del refused
+@told
+def what_holds_data_is_not_removed_unless_it_is_named(stage: Stage) -> None:
     cloud = Cloud(STAGE)
     stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
     declared = "Parameters: {Stage: {Type: String, Default: dev}}\nResources:\n"
@@ -405,9 +434,8 @@ def test_what_holds_data_is_not_removed_unless_it_is_named(stage: Stage, refused
 # New code, with chalice's record lost, a handler renamed, and somebody's hand in between
 
 
-@pytest.fixture(scope="module")
-def changed(stage: Stage, refused: list[str]) -> Chapter:
-    del refused
+@told
+def changed(stage: Stage) -> Chapter:
     stage.change(*RENAMED)
     stage.client("s3").delete_object(Bucket=stage.bucket, Key=f"deployed/{STAGE}.json")
     stage.client("events").disable_rule(Name="bevyly-agents-dev-sweep_minute-event")
@@ -425,33 +453,38 @@ def changed(stage: Stage, refused: list[str]) -> Chapter:
     return Chapter.of(stage)
 
 
-def test_new_code_serves_everywhere(stage: Stage, deployed: Chapter, changed: Chapter) -> None:
+@told
+def new_code_serves_everywhere(stage: Stage, deployed: Chapter, changed: Chapter) -> None:
     wanted = base64.b64encode(bytes.fromhex(stage.built.sha256)).decode()
     assert {each["CodeSha256"] for each in changed.functions.values()} == {wanted}
     assert {each["CodeSha256"] for each in deployed.functions.values()} != {wanted}
     assert len(changed.state["releases"]) == 2
 
 
-def test_a_lost_record_makes_no_second_api_and_no_second_mapping(deployed: Chapter, changed: Chapter) -> None:
+@told
+def a_lost_record_makes_no_second_api_and_no_second_mapping(deployed: Chapter, changed: Chapter) -> None:
     assert changed.apis == deployed.apis
     assert {queue: each["UUID"] for queue, each in changed.mappings.items()} == {
         queue: each["UUID"] for queue, each in deployed.mappings.items()
     }
 
 
-def test_a_handler_that_is_renamed_under_a_kept_name_is_noticed_and_set(changed: Chapter) -> None:
+@told
+def a_handler_that_is_renamed_under_a_kept_name_is_noticed_and_set(changed: Chapter) -> None:
     """Seen red without the step after chalice's: it never updates a handler."""
     assert changed.functions["bevyly-agents-dev-bury_run"]["Handler"] == "app.bury_message"
     assert [line for line in changed.lines if "its handler is now app.bury_message" in line]
 
 
-def test_what_somebody_changed_by_hand_is_as_it_was_meant(changed: Chapter) -> None:
+@told
+def what_somebody_changed_by_hand_is_as_it_was_meant(changed: Chapter) -> None:
     assert {each["State"] for each in changed.rules.values()} == {"ENABLED"}
     assert {each["State"] for each in changed.mappings.values()} == {"Enabled"}
     assert changed.functions["bevyly-agents-dev-relay_events"]["Timeout"] == 60
 
 
-def test_only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
+@told
+def only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
     assert [line for line in changed.lines if line.startswith("console")] == [
         "console        1 files uploaded"
     ]
@@ -460,9 +493,8 @@ def test_only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
 # Back
 
 
-@pytest.fixture(scope="module")
-def back(stage: Stage, changed: Chapter) -> Chapter:
-    del changed
+@told
+def back(stage: Stage) -> Chapter:
     awslambda = stage.client("lambda")
     for name, tags in (
         ("left_over", {"aws-chalice": "version=1:stage=dev:app=bevyly-agents"}),
@@ -486,7 +518,8 @@ def back(stage: Stage, changed: Chapter) -> Chapter:
     return Chapter.of(stage)
 
 
-def test_a_rollback_serves_the_release_before_from_the_bucket(
+@told
+def a_rollback_serves_the_release_before_from_the_bucket(
     deployed: Chapter, changed: Chapter, back: Chapter
 ) -> None:
     def code(chapter: Chapter) -> set[str]:
@@ -500,12 +533,14 @@ def test_a_rollback_serves_the_release_before_from_the_bucket(
     assert back.apis == deployed.apis
 
 
-def test_a_rollback_says_that_the_database_keeps_its_revision(back: Chapter) -> None:
+@told
+def a_rollback_says_that_the_database_keeps_its_revision(back: Chapter) -> None:
     assert "The database keeps its revision" in back.lines[-1]
     assert not [each for each in back.changes if "migrate" in each]
 
 
-def test_what_another_releases_failed_deploy_made_is_taken_away_and_nothing_of_others(back: Chapter) -> None:
+@told
+def what_another_releases_failed_deploy_made_is_taken_away_and_nothing_of_others(back: Chapter) -> None:
     assert "bevyly-agents-dev-left_over" not in back.functions
     assert set(back.mappings) == {f"bevyly-dev-{queue}" for queue in QUEUES}
     deleted = [each for each in back.changes if each.startswith("lambda DELETE") and "/functions/" in each]
@@ -513,8 +548,8 @@ def test_what_another_releases_failed_deploy_made_is_taken_away_and_nothing_of_o
     assert names == ["left_over", "somebodys"]  # the latter by this test itself
 
 
-def test_there_is_nothing_before_the_first_release(stage: Stage, back: Chapter) -> None:
-    del back
+@told
+def there_is_nothing_before_the_first_release(stage: Stage) -> None:
     with pytest.raises(DeployError, match="no release to go back to"):
         rollback(stage.options())
     stage.lines.clear()
@@ -523,9 +558,8 @@ def test_there_is_nothing_before_the_first_release(stage: Stage, back: Chapter) 
 # Down
 
 
-@pytest.fixture(scope="module")
-def down(stage: Stage, back: Chapter) -> list[str]:
-    del back
+@told
+def down(stage: Stage) -> list[str]:
     with pytest.raises(DeployError, match="Not confirmed"):
         destroy(stage.options(), confirmed="prod")
     stage.fail("cloudformation DeleteStack .*dev-data")
@@ -534,7 +568,8 @@ def down(stage: Stage, back: Chapter) -> list[str]:
     return destroy(stage.options(), confirmed=STAGE)
 
 
-def test_nothing_of_a_destroyed_stage_is_left_but_what_is_listed(stage: Stage, down: list[str]) -> None:
+@told
+def nothing_of_a_destroyed_stage_is_left_but_what_is_listed(stage: Stage, down: list[str]) -> None:
     assert stage.client("lambda").list_functions()["Functions"] == []
     assert stage.client("lambda").list_event_source_mappings()["EventSourceMappings"] == []
     assert stage.client("apigateway").get_rest_apis()["items"] == []
@@ -543,9 +578,9 @@ def test_nothing_of_a_destroyed_stage_is_left_but_what_is_listed(stage: Stage, d
     assert down[-1].startswith(f"bucket {stage.bucket}")
 
 
-def test_prod_is_destroyed_only_when_that_is_said_twice(stage: Stage) -> None:
+def test_prod_is_destroyed_only_when_that_is_said_twice() -> None:
     with pytest.raises(DeployError, match="DESTROY_PROD"):
-        destroy(stage.options(stage="prod"), confirmed="prod")
+        destroy(Options("prod"), confirmed="prod")
 
 
 def test_no_template_is_too_long_to_be_sent_as_it_is() -> None:
