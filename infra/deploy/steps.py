@@ -201,7 +201,8 @@ def checks(context: Context) -> str:
 
 def _log_groups(context: Context) -> list[str]:
     """Each function's is there, and forgets in time."""
-    wanted = int(context.given.file.stacks["functions"]["LogDays"])
+    # As the stack was given, which a rollback leaves as it is.
+    wanted = int(context.stacks.parameter(context.cloud.stack_name("functions"), "LogDays"))
     prefix = f"/aws/lambda/{context.cloud.functions_prefix}"
     pages = (
         context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)

@@ -287,11 +287,9 @@ def a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deployed: Ch
 @told
 def api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
     assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
-    told = {
-        each["responseType"]: each for each in deployed.more["answers"] if each["responseType"] in ANSWERS
-    }
-    assert set(told) == set(ANSWERS)
-    for each in told.values():
+    answers = {each["responseType"]: each for each in deployed.more["answers"]}
+    assert set(answers) >= set(ANSWERS)
+    for each in (answers[kind] for kind in ANSWERS):
         error = json.loads(each["responseTemplates"]["application/json"])
         assert (error["success"], set(error["error"])) == (False, {"code", "message", "requestId"})
 
