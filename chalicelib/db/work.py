@@ -38,9 +38,7 @@ ENTER_SYSTEM = text("SELECT enter_system(:fake_now)")
 FLUSH = text(
     "SELECT flush_work(:customer, :request, CAST(:entries AS jsonb), :sinks, CAST(:events AS jsonb), :rings)"
 )
-HURRY = text(
-    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
-)
+HURRY = text("SELECT hurry(:lock, :statement)")
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Every paid call is a line of the ledger, complete, and equal to what the provider's own books say of it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -22,7 +23,7 @@ from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 from tests.integration.apollo_world import Reply, ScriptedServer
 from tests.integration.test_flow_control import SENDER, checkpoint, running, the_books_agree, the_run
 
-DRAFT = '{"subject": "A question", "body": "Hello Ada, how do you plan your routes?", "factsUsed": ["companyName"]}'
+DRAFT = json.dumps(ScriptedModel().answer_with)
 
 
 @pytest.fixture(scope="module")
