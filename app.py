@@ -20,7 +20,7 @@ def execute_run(event: SQSEvent) -> None:
     runs.execute(event)
 
 
-@app.on_sqs_message(queue=queues().runs_dead, batch_size=1)
+@app.on_sqs_message(queue=queues().runs_dead, batch_size=1, maximum_concurrency=2)
 def bury_run(event: SQSEvent) -> None:
     """A message nobody could read: record it, ring its tenant, leave every run as it is."""
     runs.bury(event)
