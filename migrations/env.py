@@ -14,9 +14,13 @@ def run() -> None:
     url = context.config.get_main_option("sqlalchemy.url")
     if url is None:
         raise SystemExit("Say which database: python -m migrations upgrade --url postgresql+pg8000://…")
-    ca_file = context.config.attributes.get("ca_file")
+    said = context.config.attributes
+    ca_file = said.get("ca_file")
     engine = create(
-        url, poolclass=pool.NullPool, ssl_context=verifying_context(ca_file) if ca_file is not None else None
+        url,
+        poolclass=pool.NullPool,
+        ssl_context=verifying_context(ca_file) if ca_file is not None else None,
+        connect_args=said.get("connect_args", {}),
     )
     with engine.connect() as connection:
         connection.execute(text("SET lock_timeout = '5s'"))

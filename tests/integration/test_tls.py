@@ -268,7 +268,8 @@ def test_the_authorities_in_the_package_are_amazons_public_ones_as_everybody_kno
     everybodys = ssl.create_default_context(cafile=certifi.where()).get_ca_certs(binary_form=True)
     ours = driver.verifying_context()
     assert set(ours.get_ca_certs(binary_form=True)) <= set(everybodys)
-    assert {dict(sum(each["subject"], ()))["commonName"] for each in ours.get_ca_certs()} == {
+    subjects: list[Any] = [dict(part) for each in ours.get_ca_certs() for part in each["subject"]]  # type: ignore[arg-type]
+    assert {each["commonName"] for each in subjects if "commonName" in each} == {
         *(f"Amazon Root CA {number}" for number in (1, 2, 3, 4)),
         "Starfield Services Root Certificate Authority - G2",
     }
