@@ -1,11 +1,10 @@
 """Puts the parts together, each when it is first asked for: a function that answers GETs builds no engine."""
 
-import ssl
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.db.driver import create
+from chalicelib.db.driver import create, verifying_context
 from chalicelib.db.work import Database
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.ports import EventSink, Issuer, Signals
@@ -36,7 +35,7 @@ class Context:
         ca_file = self.settings.database_ca_file
         options: dict[str, Any] = {"pool_size": self.settings.database_pool_size}
         if ca_file is not None:
-            options["ssl_context"] = ssl.create_default_context(cafile=ca_file)
+            options["ssl_context"] = verifying_context(ca_file)
         app, across = (create(url, **options) for url in self._database_urls)
         return Database(app, across, self.settings, self.signals)
 

@@ -183,12 +183,3 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-
--- This transaction waits less than others do. In a function, since a bare set_config would pin RDS Proxy's connection.
-CREATE FUNCTION hurry(p_lock text, p_statement text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM set_config('lock_timeout', p_lock, true), set_config('statement_timeout', p_statement, true);
-END
-$$;
-REVOKE EXECUTE ON FUNCTION hurry(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION hurry(text, text) TO bevyly_app, bevyly_system;

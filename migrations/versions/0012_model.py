@@ -1,6 +1,4 @@
-"""A booked call's entry names its model, also where nobody hears of the call again; no statement sets a timeout bare."""
-
-from alembic import op
+"""A booked call's entry names its model, also where nobody hears of the call again."""
 
 from migrations.sql import run_file
 
@@ -15,5 +13,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """`checkpoint` stays: it suits the code before this revision, whose quotes name no model."""
-    op.execute("DROP FUNCTION hurry(text, text)")
+    """Nothing: the function suits the code before this revision, whose quotes name no model."""

@@ -1,27 +1,15 @@
 """The driver's promises, seen from outside: flights are counted on the wire, beside stock pg8000's."""
 
 import signal
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from ipaddress import IPv4Address
-from pathlib import Path
-from select import select as select_ready
 from typing import Any
 from uuid import UUID
 
 import pg8000
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -644,97 +632,6 @@ def test_prepared_statements_copy_and_two_phase_commit_are_refused(ours: Engine)
         ):
             with pytest.raises(pg8000.NotSupportedError):
                 use()
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@pytest.mark.parametrize(
-    ("host", "context"), [("10.0.0.1", False), ("db.example.com", _unverified()), ("127.0.0.1", True)]
-)
-def test_a_connection_that_anyone_could_read_is_refused(host: str, context: Any) -> None:
-    engine = driver.create(f"postgresql+pg8000://u:p@{host}/d", ssl_context=context)
-    with pytest.raises(ValueError, match="verifying SSLContext"):
-        engine.connect()
-
-
-def test_off_the_machine_the_default_verifies_and_is_shared() -> None:
-    assert driver._verifying_context().verify_mode == ssl.CERT_REQUIRED
-    assert driver._verifying_context() is driver._verifying_context()
-
-
-def test_tls_is_used_and_the_certificate_checked(url: str, server: Postgres, tmp_path: Path) -> None:
-    """The wheel's server speaks no TLS, so something in front of it does."""
-    certificate = _certificate(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    for context, expected in ((trusting, "hidden"), (ssl.create_default_context(), None)):
-        with _tls_in_front_of(server.port, certificate) as port:
-            engine = driver.create(make_url(url).set(port=port), ssl_context=context, timeout=5)
-            if expected is None:
-                with pytest.raises(ssl.SSLCertVerificationError):
-                    engine.connect()
-            else:
-                with engine.begin() as connection:
-                    assert connection.execute(text("SELECT 'hidden'")).scalar_one() == expected
-                    assert isinstance(wire(connection)._usock, ssl.SSLSocket)
-                    wire(connection)._used_at = 0
-                    wire(connection).ping()
-            engine.dispose()
-
-
-def _certificate(folder: Path) -> Path:
-    """For 127.0.0.1, its own authority; the key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        certificate.public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return path
-
-
-@contextmanager
-def _tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
-    """Takes one connection, answers PostgreSQL's request for TLS, and passes on what it decrypts."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    def serve(listener: socket.socket) -> None:
-        plain, _ = listener.accept()
-        with plain, socket.create_connection(("127.0.0.1", port)) as server, suppress(OSError):
-            plain.recv(8)
-            plain.sendall(b"S")
-            with context.wrap_socket(plain, server_side=True) as client:
-                while True:
-                    ready = [client] if client.pending() else select_ready([client, server], [], [])[0]
-                    for end in ready:
-                        data = end.recv(65536)
-                        if not data:
-                            return
-                        (server if end is client else client).sendall(data)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join()
 
 
 # The same answers as the stock driver
