@@ -166,6 +166,25 @@ def test_links_inside_and_to_other_pages_lead_somewhere() -> None:
             assert not anchor or anchor in anchors(place.read_text()), target
 
 
+def test_what_it_has_an_operator_look_for_in_the_log_and_the_metrics_is_said_there() -> None:
+    code = "".join(path.read_text() for path in sorted((ROOT / "chalicelib").rglob("*.py")))
+    for words in (
+        "a run met a bug",
+        "a saved key does not open",
+        "a sink is out",
+        "database out",
+        "request answered",
+        "request failed",
+        "swept",
+        "the sweep is out of time",
+        "OldestDueRunSeconds",
+        "OutboxLagSeconds",
+        "EventsParked",
+    ):
+        assert words in RUNBOOK
+        assert f'"{words}' in code, words
+
+
 @pytest.mark.skipif(not TABLE.exists(), reason="there is no list of alarms here")
 def test_every_alarm_has_its_place() -> None:
     places = set(re.findall(r"^\| `#([a-z0-9-]+)` \|", TABLE.read_text(), re.MULTILINE))
