@@ -2,9 +2,10 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter; else the newest of 3.13, 3.12, 3.11 that works.
 
 PY := .venv/bin/python
-LOCK := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header --universal --python-version 3.11
+COMPILE := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header
+LOCK := $(COMPILE) --universal --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install run demo rotate-keys test test-fast check bench fmt lock clean
+.PHONY: help install run demo rotate-keys test test-fast check bench package fmt lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -38,6 +39,9 @@ check: install ## format, lint, types, import contracts, schema, OpenAPI
 bench: install ## the benchmarks, or one: make bench NAME=claims
 	$(PY) -m bench $(NAME)
 
+package: install ## what Lambda gets, under build/; ARCH=arm64 for that
+	$(PY) -m infra.package --arch $(or $(ARCH),x86_64)
+
 fmt: install ## format, and mend what the linter can mend
 	$(PY) -m ruff format
 	$(PY) -m ruff check --fix
@@ -45,7 +49,9 @@ fmt: install ## format, and mend what the linter can mend
 lock: install ## compile requirements*.in into the lock files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) --generate-hashes --python-version 3.13 --python-platform x86_64-manylinux_2_34 \
+		-c requirements.txt requirements-lambda.in -o requirements-lambda.txt
 
 clean: ## remove caches; .venv and .local (your local data) stay
-	rm -rf .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	rm -rf build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
 	find . -name __pycache__ -type d -not -path './.venv/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +

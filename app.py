@@ -4,6 +4,7 @@ from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
+from chalicelib import cold_start  # before the other imports of ours
 from chalicelib.api import routes
 from chalicelib.settings import queues
 from chalicelib.workers import effects, outbox, rotation, runs, sweep
@@ -20,7 +21,7 @@ def execute_run(event: SQSEvent) -> None:
     runs.execute(event)
 
 
-@app.on_sqs_message(queue=queues().runs_dead, batch_size=1)
+@app.on_sqs_message(queue=queues().runs_dead, batch_size=1, maximum_concurrency=2)
 def bury_run(event: SQSEvent) -> None:
     """A message nobody could read: record it, ring its tenant, leave every run as it is."""
     runs.bury(event)
@@ -62,3 +63,6 @@ def run_due_schedules(event: CloudWatchEvent) -> dict[str, int]:
 def sweep_minute(event: CloudWatchEvent) -> dict[str, Any]:
     """What a lost message or a dead worker would leave lying, and what has been kept long enough."""
     return sweep.every_minute(event)
+
+
+cold_start.over()

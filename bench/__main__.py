@@ -9,20 +9,28 @@ from typing import Final
 from bench import (
     api_list,
     cache_savings,
+    cold_start,
     engine_vs_dbos,
     flow_control,
     import_app,
     map_parallel,
     noisy_tenant,
+    package_size,
     provider_client,
     run_cost_growth,
     vault,
+    warm_api,
 )
 from bench.measuring import Report
 
 BENCHMARKS: Final[Mapping[str, Callable[[], Report]]] = MappingProxyType(
     {
         "import_app": import_app.measure,
+        "package_size": package_size.measure,
+        "cold_start_vs_plain": cold_start.vs_plain,
+        "cold_start_vs_floor": cold_start.vs_floor,
+        "cold_start_boto3": cold_start.boto3_supply,
+        "warm_api": warm_api.measure,
         "api_list": api_list.measure,
         "engine_vs_dbos": engine_vs_dbos.measure,
         "flow_control": flow_control.measure,

@@ -47,6 +47,7 @@ def past_runs(database: Database, actor: Actor, told: Sequence[Mapping[str, Any]
         "agent_type": "lead_source",
         "status": "completed",
         "trigger": "manual",
+        "agent_version": "1",
         "created_at": "2026-03-01T08:00:00Z",
         "started_at": None,
         "completed_at": None,
@@ -61,7 +62,7 @@ def past_runs(database: Database, actor: Actor, told: Sequence[Mapping[str, Any]
         "INSERT INTO agent_runs (id, customer_id, agent_config_id, agent_type, status, trigger, input, config,"
         " agent_version, approval_expiry_hours, created_at, started_at, completed_at, items_processed,"
         " items_succeeded, items_failed, lease_token)"
-        " SELECT id, :customer, agent_config_id, agent_type, status, trigger, '{}', '{}', '1', 72, created_at,"
+        " SELECT id, :customer, agent_config_id, agent_type, status, trigger, '{}', '{}', agent_version, 72, created_at,"
         " started_at, completed_at, items_processed, items_succeeded, items_failed,"
         " CASE WHEN status = 'running' THEN 'a token' END"
         " FROM jsonb_populate_recordset(NULL::agent_runs, CAST(:told AS jsonb)) RETURNING id",

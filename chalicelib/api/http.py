@@ -143,10 +143,10 @@ class Request:
 
         What CloudFront says counts only with the secret that CloudFront adds; else it is our caller's.
         """
-        told = self.headers.get("x-edge-secret", "")
+        told = self.headers.get("x-bevyly-edge", "")
         if not edge_secret or not secrets.compare_digest(told.encode(), edge_secret.encode()):
             return self.source_ip
-        viewer = self.headers.get("cloudfront-viewer-address", "").rpartition(":")[0].strip("[]")
+        viewer = self.headers.get("x-bevyly-viewer", "")
         if _is_address(viewer):
             return viewer
         # API Gateway appends its caller, CloudFront, to what CloudFront wrote; further left anybody wrote.

@@ -10,9 +10,10 @@ from chalicelib.api.http import Context, Out, Request, route
 from chalicelib.api.parsing import In, Line
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Actor, Permission
-from chalicelib.domain.errors import Conflict, Invalid, NotFound, ProviderBusy
+from chalicelib.domain.errors import Conflict, Invalid, NotFound, ProviderBusy, ProviderFailed
 from chalicelib.domain.integrations import NAMES, Options, Provider
 from chalicelib.domain.money import ModelPrice
+from chalicelib.domain.quotas import AccountAtProvider, CallQuotas, Quota
 from chalicelib.domain.secrets import Secret
 from chalicelib.services import integrations
 from chalicelib.services.integrations import Integration
@@ -141,6 +142,59 @@ class IntegrationOut(Out):
         )
 
 
+class QuotaOut(Out):
+    """So many of something; null where the provider does not say."""
+
+    limit: int | None
+    used: int | None
+    left: int | None
+
+    @classmethod
+    def of(cls, quota: Quota) -> "QuotaOut":
+        return cls(limit=quota.limit, used=quota.used, left=quota.left)
+
+    @classmethod
+    def told(cls, quota: Quota | None) -> "QuotaOut | None":
+        return None if quota is None else cls.of(quota)
+
+
+class CallsOut(Out):
+    operation: str
+    minute: QuotaOut | None
+    hour: QuotaOut | None
+    day: QuotaOut | None
+
+    @classmethod
+    def of(cls, operation: str, quotas: CallQuotas) -> "CallsOut":
+        return cls(
+            operation=operation,
+            minute=QuotaOut.told(quotas.minute),
+            hour=QuotaOut.told(quotas.hour),
+            day=QuotaOut.told(quotas.day),
+        )
+
+
+class AccountOut(Out):
+    """What your account at a provider may still do, by its own word just now."""
+
+    provider: str
+    credits: QuotaOut
+    credits_by_kind: dict[str, QuotaOut] = Field(description="By the provider's names.")
+    cycle_ends_at: str | None = Field(description="A date.")
+    calls: list[CallsOut]
+
+    @classmethod
+    def of(cls, provider: Provider, account: AccountAtProvider) -> "AccountOut":
+        given = account.credits
+        return cls(
+            provider=provider.value,
+            credits=QuotaOut.of(given.balance),
+            credits_by_kind={kind: QuotaOut.of(quota) for kind, quota in given.by_kind.items()},
+            cycle_ends_at=given.cycle_ends_at,
+            calls=[CallsOut.of(operation, quotas) for operation, quotas in account.calls.items()],
+        )
+
+
 @route(
     "GET",
     "/v1/integrations",
@@ -195,6 +249,17 @@ def verify_integration(
     actor: Actor, provider: Provider, request: Request, context: Context
 ) -> IntegrationOut:
     return IntegrationOut.of(context.integrations.verify(actor, provider, request_id=request.request_id))
+
+
+@route(
+    "GET",
+    "/v1/integrations/{provider}/account",
+    needs=Permission.INTEGRATIONS_READ,
+    summary="Credits and calls that your account at the provider has left. Asks it; Apollo.io answers master keys.",
+    raises=(NotFound, Invalid, ProviderFailed, ProviderBusy),
+)
+def account_at_provider(actor: Actor, provider: Provider, context: Context) -> AccountOut:
+    return AccountOut.of(provider, context.integrations.account(actor, provider))
 
 
 def _key(given: SecretStr | None) -> Secret | None:

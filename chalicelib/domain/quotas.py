@@ -29,3 +29,11 @@ class Credits:
     balance: Quota = field(default_factory=Quota)  # the credits that our calls cost
     by_kind: Mapping[str, Quota] = field(default_factory=dict)  # all kinds, by the provider's names
     cycle_ends_at: str | None = None  # a date, ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAtProvider:
+    """What an account may still do: credits, and calls by the operations that quotes name."""
+
+    credits: Credits
+    calls: Mapping[str, CallQuotas]

@@ -7,6 +7,7 @@ from typing import Final
 from chalicelib.domain.integrations import Options, Provider
 from chalicelib.domain.money import Meter, Payer, Terms
 from chalicelib.domain.ports import Caller
+from chalicelib.domain.quotas import AccountAtProvider
 from chalicelib.domain.secrets import Secret
 from chalicelib.integrations.addresses import Allowed
 from chalicelib.integrations.apollo.client import ApolloClient
@@ -62,6 +63,11 @@ class Accounts:
             model.check(caller)
         finally:
             model.close()
+
+    def standing(self, key: Secret) -> AccountAtProvider:
+        """What an account at Apollo.io may still do. Raises ProviderFailed and its kinds."""
+        client, caller = self.apollo(key), Caller(Meter(), LONGEST_CHECK, call_id="")
+        return AccountAtProvider(client.credits(caller), client.usage(caller))
 
     def terms(
         self, provider: Provider, options: Options, credential_id: str | None, *, configured: bool = True

@@ -28,6 +28,7 @@ from chalicelib.domain.integrations import (
     Provider,
     key_source,
 )
+from chalicelib.domain.quotas import AccountAtProvider
 from chalicelib.domain.secrets import Place, SealBroken, Secret, Vault
 from chalicelib.settings import Settings
 
@@ -166,6 +167,26 @@ class Integrations:
             work.audit("integration.verified", row.id, provider=provider.value, status=status.value)
             work.emit(_event(kind, row.id, provider, status))
             return _shown(work, provider, row, queries.plan_of(work.session, actor.scope))
+
+    def account(self, actor: Actor, provider: Provider) -> AccountAtProvider:
+        """What the tenant's own account there may still do. Asks the provider, free of charge.
+
+        Raises NotFound where none is connected, Invalid for a provider that does not tell, ProviderFailed and its
+        kinds where it refuses to (Apollo.io tells a master key only).
+        """
+        _check_connectable(provider)
+        if provider is not Provider.APOLLO:
+            raise Invalid(
+                f"{NAMES[provider]} does not tell what an account may still do. Look it up there.",
+                pointer="provider",
+                code="not_told",
+            )
+        with self.database.enter(actor) as work:
+            saved = queries.get(work.session, actor.scope, provider)
+        if saved is None:
+            raise _not_connected(provider)
+        key = self._opened(saved.credentials, Place(actor.customer_id, provider.value, saved.id), provider)
+        return self.accounts.standing(key)
 
     def _verdict(self, saved: IntegrationCredential, actor: Actor, provider: Provider) -> str | None:
         """Why the saved key is of no use; None for a good one."""

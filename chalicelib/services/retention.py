@@ -54,5 +54,5 @@ def _kinds(settings: Settings) -> Mapping[str, Clear]:
         ),
         "triggerEvents": partial(queries.trigger_events, keep=keep, most=BATCH),
         "scheduleFires": partial(queries.schedule_fires, keep=keep, most=BATCH),
-        "providerFacts": partial(queries.provider_facts, keep=timedelta(days=max(fresh, 1)), most=BATCH),
+        "providerFacts": partial(queries.provider_facts, keep=timedelta(days=fresh), most=BATCH),
     }

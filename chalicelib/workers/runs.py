@@ -42,11 +42,12 @@ def start_for_events(event: Any) -> None:
 
 def bury(event: Any) -> None:
     """Record a dead message and ring its tenant, if it names one. No run's status is touched."""
+    database = context().database  # first, since it sets up the log
     for record in event:
         logger.error("a message is dead", extra={"message_id": record.to_dict().get("messageId")})
         try:
             customer_id = customer_of(record.body)
         except ValueError:
             continue
-        with context().database.enter(engine_for(customer_id)) as work:
+        with database.enter(engine_for(customer_id)) as work:
             work.ring()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.agents import email_drafter
+from chalicelib.agents import email_drafter, lead_source
 from chalicelib.agents.prompts import email_draft
 from chalicelib.db.queries import estimates as queries
 from chalicelib.domain.access import Role
@@ -185,7 +185,7 @@ def past(
             id=run_id,
             calls=given["calls"],
             config=json.dumps(given.get("config", {"industries": ["logistics"], "batchSize": batch})),
-            version=given.get("version", "1"),
+            version=given.get("version", lead_source.AGENT.version),
             replay_of=given.get("replay_of"),
             output=json.dumps(given.get("output", {})),
         )
@@ -213,9 +213,9 @@ def test_only_whole_runs_of_the_present_agent_count_and_of_them_the_last_twenty(
         world,
         config,
         [
-            {"calls": 9, "version": "0"},
-            {"calls": 9, "replay_of": old},
-            {"calls": 9, "output": {"stoppedBy": "daily_limit"}},
+            {"calls": 150, "version": "0"},
+            {"calls": 150, "replay_of": old},
+            {"calls": 150, "output": {"stoppedBy": "daily_limit"}},
         ],
     )
     rows(
@@ -249,19 +249,19 @@ def test_a_few_long_runs_do_for_many(world: World) -> None:
 def test_an_estimate_reads_a_few_runs_and_their_lines(
     world: World, postgres: Postgres, database_name: str
 ) -> None:
-    """However many runs there are. Seen red with the runs sorted instead of sought."""
+    """However many runs there are. Seen red with every condition asked at once: the planner sorted all runs."""
     config = leads(world, batch=10)
     past(world, config, [{"calls": 3}] * 22)
-    other = leads(world)
-    past_runs(
-        world.database,
-        world.ours.manager,
-        [{"agent_config_id": other, "completed_at": BEGIN, "started_at": BEGIN}] * 3000,
-    )
+    long_ago = {
+        "completed_at": BEGIN - timedelta(days=9),
+        "started_at": BEGIN - timedelta(days=9),
+        "agent_version": lead_source.AGENT.version,
+    }
+    past_runs(world.database, world.ours.manager, [{"agent_config_id": config, **long_ago}] * 3000)
     for table in ("agent_runs", "usage_entries", "usage_months", "budgets", "agent_configs", "customers"):
         postgres.execute(f"VACUUM (FREEZE, ANALYZE) {table}", database=database_name)
     reads = reads_of(world.database, world.ours.manager, lambda work: estimate(work, config, {}))
-    assert reads.rows <= 20 + 20 * 3 + 10
+    assert reads.rows <= queries.LOOKED_AT + 20 * 3 + 10
     assert reads.thrown_away < 10
     assert reads.buffers < 400, reads
 

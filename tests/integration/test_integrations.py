@@ -78,6 +78,41 @@ def told_of(api: Api, tenant: Tenant) -> list[tuple[str, Any]]:
     return [(event.event_type.removeprefix("integration.credential."), event.payload) for event in events]
 
 
+# What the account has left
+
+
+def test_an_accounts_credits_and_calls_are_told_by_the_provider(api: Api, tenant: Tenant) -> None:
+    """Apollo's own word after a call of ours, in our operations' names."""
+    data_of(put(api, tenant, "apollo", apiKey=APOLLO_KEY))
+    before = data_of(api.send("GET", "/v1/integrations/apollo/account", tenant.manager))
+    assert before["credits"]["left"] > 0
+    assert {line["operation"] for line in before["calls"]} >= {"search_companies", "enrich_company"}
+    httpx.get(
+        f"{api.providers.apollo_url}/organizations/enrich",
+        params={"domain": api.providers.world.companies[0].domain},
+        headers={"x-api-key": APOLLO_KEY},
+    )
+    after = data_of(api.send("GET", "/v1/integrations/apollo/account", tenant.manager))
+    assert after["credits"]["left"] == before["credits"]["left"] - 1
+
+
+def test_who_has_no_account_or_asks_one_that_tells_nothing_is_told_so(api: Api, tenant: Tenant) -> None:
+    missing = api.send("GET", "/v1/integrations/apollo/account", tenant.manager)
+    assert (missing.status_code, code_of(missing)) == (404, "not_found")
+    silent = api.send("GET", "/v1/integrations/openai/account", tenant.manager)
+    assert (silent.status_code, code_of(silent)) == (422, "not_told")
+    refused = api.send("GET", "/v1/integrations/apollo/account", tenant.rep)
+    assert refused.status_code == 403
+
+
+def test_a_key_without_the_scope_is_told_which_it_needs(api: Api, tenant: Tenant) -> None:
+    data_of(put(api, tenant, "apollo", apiKey=APOLLO_KEY))
+    api.providers.faults.add({"path": "/api/v1/usage_stats/*", "kind": "free_plan"})
+    said = api.send("GET", "/v1/integrations/apollo/account", tenant.manager)
+    assert said.status_code == 502
+    assert "Apollo.io" in error_of(said)["message"]
+
+
 # Saving
 
 

@@ -231,7 +231,7 @@ def test_searches_have_a_time_of_their_own(world: World, clock: Hands) -> None:
 
 
 def test_zero_days_is_off(world: World) -> None:
-    """Nothing is kept, and nothing that was kept is taken. Seen red with the table read in any case."""
+    """Nothing is kept, and nothing that was kept is taken. Seen red with answers kept in any case."""
     companies = ScriptedCompanies(total=1)
     done(world, companies, a_run(world.database, world.ours.manager))
     off = world.with_settings(provider_facts_fresh_days=0, provider_searches_fresh_days=0)

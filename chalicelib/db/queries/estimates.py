@@ -13,15 +13,22 @@ LAST: Final = 20
 MOST_ITEMS: Final = 5000
 """Together, so that a few long runs do for many; one run counts however long it was."""
 
+LOOKED_AT: Final = 60
+"""Among so many of the last completed runs. What else is asked of a run has no index, so it comes after the seek."""
+
 _LIKE_IT: Final = """
     SELECT id, config, input, seconds FROM (
-        SELECT r.*, extract(epoch FROM r.completed_at - r.started_at) AS seconds,
+        SELECT r.id, r.config, r.input, extract(epoch FROM r.completed_at - r.started_at) AS seconds,
                sum(r.items_processed) OVER (ORDER BY r.completed_at DESC, r.id) - r.items_processed AS items_before
         FROM (
-            SELECT id, config, input, started_at, completed_at, items_processed
-            FROM agent_runs
-            WHERE customer_id = :scope AND {column} = :value AND status = 'completed' AND agent_version = :version
-              AND replay_of IS NULL AND output->>'stoppedBy' IS NULL
+            SELECT last.*
+            FROM (
+                SELECT id, config, input, output, agent_version, replay_of, started_at, completed_at, items_processed
+                FROM agent_runs
+                WHERE customer_id = :scope AND {column} = :value AND status = 'completed'
+                ORDER BY completed_at DESC LIMIT :looked_at
+            ) last
+            WHERE agent_version = :version AND replay_of IS NULL AND output->>'stoppedBy' IS NULL
             ORDER BY completed_at DESC LIMIT :last
         ) r
     ) runs
@@ -64,7 +71,14 @@ def runs_like(
 
     Those that a daily limit cut short, or that went on from another one's record, say nothing of a whole run.
     """
-    parameters = {"scope": scope, "value": value, "version": version, "last": LAST, "items": MOST_ITEMS}
+    parameters = {
+        "scope": scope,
+        "value": value,
+        "version": version,
+        "looked_at": LOOKED_AT,
+        "last": LAST,
+        "items": MOST_ITEMS,
+    }
     return session.execute(_RUNS[column], parameters).all()
 
 

@@ -483,6 +483,7 @@ class DurableRun:
         return {
             "provider": entry.quote.provider,
             "operation": entry.quote.operation,
+            "model": entry.terms.model,
             "credits": entry.quote.credits,
             "dollars": None if worst is None else str(worst),
             "payer": entry.terms.payer.value,

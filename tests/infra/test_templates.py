@@ -1,0 +1,393 @@
+"""The templates: what a linter says, what must hold at every stage, and that each check can fail."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import dukpy
+import pytest
+from cfnlint.api import ManualArgs, lint
+
+from app import app
+from infra import checks, connections, rendering
+from infra.checks import CHECKS, Check, Installation, installation
+from infra.functions import ROOT, Function, of_app
+from infra.rendering import STACKS, STAGES, StageFile, Template, render, template, template_text
+from tests.infra.breaks import BREAKS, Change
+
+REGIONS: Final = ["eu-central-1", "us-east-1"]
+README: Final = (ROOT / "infra/README.md").read_text(encoding="utf-8")
+
+
+def made(
+    stage: str,
+    *,
+    templates: Mapping[str, Template] | None = None,
+    given: StageFile | None = None,
+    functions: Sequence[Function] | None = None,
+) -> Installation:
+    return installation(given or StageFile.of(stage), functions or of_app(app, stage), templates)
+
+
+# The linter
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stack", STACKS)
+def test_cfn_lint_has_nothing_to_say(stack: str) -> None:
+    """In both regions, with each stage's parameters."""
+    assert [str(match) for match in linted(template_text(stack), stack)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stack", "said", "instead"),
+    [
+        ("messaging", "maxReceiveCount: 5", "mostReceives: 5"),
+        ("messaging", "!GetAtt RunsDead.Arn", "!GetAtt RunsAlive.Arn"),
+        ("data", 'Default: "18.4"', 'Default: "18.99"'),
+        ("identity", "MinimumLength: 12", "MinimumLength: 5"),
+    ],
+)
+def test_cfn_lint_sees_what_cloudformation_would_refuse(stack: str, said: str, instead: str) -> None:
+    text = template_text(stack)
+    assert said in text
+    assert linted(text.replace(said, instead), stack, regions=REGIONS[:1])
+
+
+def linted(text: str, stack: str, *, regions: list[str] = REGIONS) -> Sequence[Any]:
+    # Cfn-lint knows which versions there are only where the version is written out.
+    default = re.search(r'EngineVersion:\n    Type: String\n    Default: "(.*)"', text)
+    if default:
+        text = text.replace("!Ref EngineVersion", json.dumps(default[1]))
+        text = text.replace(
+            "  EngineVersion:\n    Type: String\n    Default", "  Unused:\n    Type: String\n    Default"
+        )
+    parameters: Any = [StageFile.of(stage).parameters(stack) for stage in STAGES]
+    found = lint(text, config=ManualArgs(regions=regions, parameters=parameters))
+    return [match for match in found if "Unused" not in str(match)]
+
+
+# The checks
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_holds_at(stage: str, check: Check) -> None:
+    assert list(check(made(stage))) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "break_it"),
+    [pytest.param(check, change, id=f"{check.__name__}-{what}") for check, what, change in BREAKS],
+)
+def test_each_check_sees_what_it_is_for(check: Check, break_it: Change) -> None:
+    """One thing broken in a copy of the templates, at prod."""
+    stacks = {stack: copy.deepcopy(template(stack)) for stack in STACKS}
+    break_it(stacks)
+    assert list(check(made("prod", templates=stacks)))
+
+
+def test_every_check_has_been_seen_to_fail() -> None:
+    elsewhere = {checks.connections_suffice}
+    assert {check for check, _, _ in BREAKS} | elsewhere == set(CHECKS)
+
+
+def test_a_new_function_in_app_py_is_missed_in_the_templates() -> None:
+    """Its role, its log group, its queue, its alarms, its share of the connections."""
+    new = Function("send_webhooks", 60, queue="relay", maximum_concurrency=500)
+    found = checks.problems(made("prod", functions=[*of_app(app, "prod"), new, Function("by_hand", 60)]))
+    for said in (
+        "send_webhooks has no role",
+        "send_webhooks has no log group",
+        "no alarm looks at",
+        "by_hand",
+    ):
+        assert any(said in each for each in found), said
+
+
+def test_a_longer_timeout_in_the_config_is_missed_in_the_queue(tmp_path: Any) -> None:
+    config = json.loads((ROOT / ".chalice/config.json").read_text(encoding="utf-8"))
+    config["stages"]["prod"]["lambda_functions"] = {"execute_run": {"lambda_timeout": 600}}
+    changed = tmp_path / "config.json"
+    changed.write_text(json.dumps(config), encoding="utf-8")
+    functions = of_app(app, "prod", config=changed)
+    (problem,) = checks.messages_stay_hidden_while_somebody_works(made("prod", functions=functions))
+    assert problem == "runs hides messages for 1800 s, execute_run wants 3600"
+
+
+# Who may do what
+
+GRANTS: Final[Mapping[str, set[tuple[str, str]]]] = {
+    "api_handler": {
+        ("sqs:SendMessage", "RunsQueueArn"),
+        ("sqs:SendMessage", "RelayQueueArn"),
+        ("sqs:SendMessage", "EffectsQueueArn"),
+        ("kms:GenerateDataKey", "VaultKeyArn"),
+        ("kms:Decrypt", "VaultKeyArn"),
+    },
+    "execute_run": {
+        ("sqs:ReceiveMessage", "RunsQueueArn"),
+        ("sqs:SendMessage", "RunsQueueArn"),
+        ("sqs:SendMessage", "RelayQueueArn"),
+        ("kms:Decrypt", "VaultKeyArn"),
+    },
+    "bury_run": {("sqs:ReceiveMessage", "RunsDeadQueueArn"), ("sqs:SendMessage", "RunsQueueArn")},
+    "relay_events": {("sqs:ReceiveMessage", "RelayQueueArn"), ("events:PutEvents", "BusArn")},
+    "apply_decisions": {("sqs:ReceiveMessage", "EffectsQueueArn"), ("sqs:SendMessage", "RelayQueueArn")},
+    "start_event_runs": {
+        ("sqs:ReceiveMessage", "EventsQueueArn"),
+        ("sqs:SendMessage", "RunsQueueArn"),
+        ("sqs:SendMessage", "RelayQueueArn"),
+    },
+    "run_due_schedules": {("sqs:SendMessage", "RunsQueueArn"), ("sqs:SendMessage", "RelayQueueArn")},
+    "sweep_minute": {
+        ("sqs:SendMessage", "RunsQueueArn"),
+        ("sqs:SendMessage", "RelayQueueArn"),
+        ("events:PutEvents", "BusArn"),
+    },
+    "rotate_keys": {
+        ("kms:ReEncryptFrom", "VaultKeyArn"),
+        ("kms:ReEncryptTo", "VaultKeyArn"),
+        ("kms:DescribeKey", "VaultKeyArn"),
+    },
+}
+WITH_THEM: Final = {"sqs:GetQueueUrl", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility",
+                    "logs:CreateLogStream", "logs:PutLogEvents"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRANTS)
+def test_a_function_may_do_what_it_does_and_nothing_else(name: str) -> None:
+    """Seen red with leave for execute_run to publish on the bus."""
+    granted = checks.grants(made("prod"), Function(name, 60))
+    assert {(action, what) for action, what in granted if action not in WITH_THEM} == GRANTS[name]
+    reached = {what for action, what in GRANTS[name] if action.startswith("sqs:")}
+    assert {what for action, what in granted if action in WITH_THEM and action.startswith("sqs:")} == reached
+
+
+def test_every_function_of_app_py_is_among_them() -> None:
+    assert {each.name for each in of_app(app, "prod")} <= GRANTS.keys()
+
+
+def test_a_data_key_opens_only_for_a_credential() -> None:
+    for name in ("ApiHandlerRole", "ExecuteRunRole", "RotateKeysRole"):
+        policies = made("prod").stacks["functions"].resources[name]["Properties"]["Policies"]
+        (vault,) = [each for each in policies if each["PolicyName"] == "vault"]
+        condition = vault["PolicyDocument"]["Statement"][0]["Condition"]
+        assert condition["Null"] == {"kms:EncryptionContext:customer": "false"}
+        keys = condition["ForAllValues:StringEquals"]["kms:EncryptionContextKeys"]
+        assert keys == ["customer", "provider", "credential"]
+
+
+def test_functions_that_read_their_own_secrets_may_read_no_others() -> None:
+    given = StageFile.of("prod")
+    stacks = {**given.stacks, "functions": {**given.stacks["functions"], "SecretsReadBy": "functions"}}
+    reading = made("prod", given=StageFile("prod", stacks, given.concurrency))
+    assert checks.problems(reading) == []
+
+    def secrets(name: str) -> set[str]:
+        return {
+            what
+            for action, what in checks.grants(reading, Function(name, 60))
+            if action == "secretsmanager:GetSecretValue"
+        }
+
+    assert secrets("api_handler") == {"PlatformKeysSecretArn", "ClientSecretArn", "EdgeSecretArn"}
+    assert secrets("execute_run") == {"PlatformKeysSecretArn"}
+    assert secrets("relay_events") == set()
+    assert "OwnerSecretArn" not in json.dumps(reading.stacks["functions"].resources["ReadDatabasePasswords"])
+
+
+# Connections
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_functions_never_want_more_connections_than_the_proxy_has(stage: str) -> None:
+    """Seen red without maximum_concurrency at bury_run in app.py."""
+    figures = connections.budget(StageFile.of(stage), of_app(app, stage))
+    assert figures.problems() == []
+    assert figures.wanted == 2 * sum(figures.concurrency.values())
+
+
+def test_the_database_takes_no_more_connections_than_awss_table_says() -> None:
+    table = {1: 189, 4: 823, 8: 1_669, 16: 3_360, 32: 5_000, 64: 5_000}
+    for largest, said in table.items():
+        assert 0.9 * said <= connections.max_connections(smallest=1, largest=largest) <= said
+        assert connections.max_connections(smallest=0.5, largest=largest) <= min(said, 2_000)
+
+
+def test_too_many_runs_at_once_are_told_in_a_sentence() -> None:
+    many = [Function("execute_run", 300, queue="runs", maximum_concurrency=200), *of_app(app, "dev")[2:]]
+    (first, *_) = connections.budget(StageFile.of("dev"), many).problems()
+    assert re.fullmatch(r"dev: functions may want \d+ connections, the proxy has 302\. Raise .*", first)
+
+
+def test_a_function_that_nothing_limits_is_refused() -> None:
+    unlimited = Function("bury_run", 60, queue="runs_dead")
+    with pytest.raises(ValueError, match="Nothing limits how many run at once of bury_run"):
+        connections.budget(StageFile.of("prod"), [unlimited])
+    assert list(checks.connections_suffice(made("prod", functions=[unlimited])))
+
+
+def test_a_larger_pool_counts() -> None:
+    figures = connections.budget(StageFile.of("dev"), of_app(app, "dev"), pool_size=3)
+    assert figures.problems()
+
+
+def test_an_alarm_nobody_would_ever_hear_is_refused() -> None:
+    given = StageFile.of("dev")
+    stacks = {**given.stacks, "observability": {**given.stacks["observability"], "ConnectionsAlarm": "303"}}
+    (problem,) = connections.budget(
+        StageFile("dev", stacks, given.concurrency), of_app(app, "dev")
+    ).problems()
+    assert "ConnectionsAlarm is 303" in problem
+
+
+# The network
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_subnets_do_not_overlap_and_lie_in_the_vpc(stage: str) -> None:
+    network = made(stage).stacks["network"]
+    blocks = [each["Properties"]["CidrBlock"] for each in network.of_type("AWS::EC2::Subnet").values()]
+    assert len(blocks) == len(set(blocks)) == 2 * int(StageFile.of(stage).stacks["network"]["Zones"])
+    assert all(re.fullmatch(r"10\.20\.\d+\.0/20", block) for block in blocks)
+
+
+def test_an_existing_vpc_gets_security_groups_and_nothing_else() -> None:
+    given = {"Stage": "prod", "ExistingVpcId": "vpc-1", "ExistingSubnetIds": "subnet-1, subnet-2"}
+    network = render(template("network"), given)
+    assert {each["Type"] for each in network.resources.values()} == {
+        "AWS::EC2::SecurityGroup",
+        "AWS::EC2::SecurityGroupIngress",
+        "AWS::EC2::SecurityGroupEgress",
+    }
+    assert network.outputs["SubnetIds"]["Value"] == "subnet-1,subnet-2"
+    assert network.outputs["VpcId"]["Value"] == "vpc-1"
+
+
+# The edge
+
+
+def edge_function(name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """What CloudFront would do with the request."""
+    code = template("edge")["Resources"][name]["Properties"]["FunctionCode"]
+    answer = dukpy.evaljs(f"{code}\nJSON.stringify(handler(dukpy.event))", event=event)
+    request: dict[str, Any] = json.loads(answer)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("/", "/index.html"),
+        ("/approvals", "/index.html"),
+        ("/agents/cfg_01.5/runs", "/index.html"),
+        ("/assets/index-abc.js", "/assets/index-abc.js"),
+        ("/favicon.ico", "/favicon.ico"),
+    ],
+)
+def test_a_page_of_the_console_is_its_index(asked: str, served: str) -> None:
+    assert edge_function("PageFunction", {"request": {"uri": asked, "headers": {}}})["uri"] == served
+
+
+def test_a_viewer_cannot_say_who_they_are() -> None:
+    event = {
+        "viewer": {"ip": "203.0.113.9"},
+        "request": {"uri": "/api/v1/auth/login", "headers": {"x-bevyly-viewer": {"value": "198.51.100.1"}}},
+    }
+    request = edge_function("ViewerFunction", event)
+    assert request["headers"]["x-bevyly-viewer"] == {"value": "203.0.113.9"}
+    assert request["uri"] == "/api/v1/auth/login"
+    assert 'headers.get("x-bevyly-viewer"' in (ROOT / "chalicelib/api/http.py").read_text(encoding="utf-8")
+
+
+def test_the_edge_is_first_made_without_an_api() -> None:
+    edge = render(template("edge"), {"Stage": "prod"}).resources["Distribution"]["Properties"]
+    assert [each["Id"] for each in edge["DistributionConfig"]["Origins"]] == ["console"]
+    assert "CacheBehaviors" not in edge["DistributionConfig"]
+
+
+# What people read
+
+
+def outputs() -> Iterator[tuple[str, str]]:
+    for stack in STACKS:
+        for name in template(stack)["Outputs"]:
+            yield stack, name
+
+
+@pytest.mark.parametrize(("stack", "name"), list(outputs()))
+def test_every_output_is_exported_and_in_the_readme(stack: str, name: str) -> None:
+    export = template(stack)["Outputs"][name]["Export"]["Name"]
+    prefix = "Kafka" if stack == "streaming" else "Alarm" if stack == "observability" else ""
+    assert export == {"Fn::Sub": f"bevyly-${{Stage}}-{prefix}{name}"}
+    assert f"| `{stack}` | `{name}` |" in README
+
+
+def test_every_import_is_an_export_of_a_stack_made_before() -> None:
+    for stage in STAGES:
+        there: set[str] = set()
+        for stack, rendered in made(stage).stacks.items():
+            text = json.dumps([rendered.resources, rendered.outputs])
+            assert set(re.findall(r"<import:([\w-]+)>", text)) <= there, stack
+            there |= {each["Export"]["Name"] for each in rendered.outputs.values()}
+
+
+def anchors() -> set[str]:
+    return set(re.findall(r"docs/runbook\.md#([a-z0-9-]+)", template_text("observability")))
+
+
+def test_every_place_in_the_runbook_is_in_the_readme() -> None:
+    assert {f"| `#{anchor}` |" for anchor in anchors()} <= {
+        f"{row} |" for row in re.findall(r"\| `#[a-z0-9-]+`", README)
+    }
+
+
+def test_every_metric_of_ours_is_in_the_readme_and_watched() -> None:
+    metrics = {
+        metric for _, alarm in made("prod").each("AWS::CloudWatch::Alarm") for metric in _metrics(alarm)
+    }
+    assert metrics == set(re.findall(r"^\| `([A-Z]\w+)` \| (?:Count|Seconds)", README, flags=re.MULTILINE))
+    assert metrics >= {"RunsFailed", "RunsCompleted", "OutboxLagSeconds", "EventsParked",
+                       "OldestDueRunSeconds", "BudgetReached", "KeyRejected"}  # fmt: skip
+
+
+def _metrics(alarm: Mapping[str, Any]) -> Iterator[str]:
+    said = [
+        alarm,
+        *(each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each),
+    ]
+    for each in said:
+        if each.get("Namespace") == checks.CUSTOM_NAMESPACE:
+            assert each["Dimensions"] == [{"Name": "service", "Value": "bevyly-agents-prod"}]
+            yield each["MetricName"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_dashboard_is_json_and_shows_every_function(stage: str) -> None:
+    dashboard = made(stage).stacks["observability"].resources["Dashboard"]["Properties"]
+    widgets = json.loads(dashboard["DashboardBody"])["widgets"]
+    shown = json.dumps(widgets)
+    for function in of_app(app, stage):
+        assert f'"FunctionName", "{function.deployed_name(stage)}"' in shown
+    places = [(each["x"], each["y"]) for each in widgets]
+    assert len(places) == len(set(places))
+
+
+# Reading
+
+
+def test_a_parameter_that_no_template_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="no such parameters: Nope"):
+        render(template("network"), {"Stage": "dev", "Nope": "1"})
+    with pytest.raises(ValueError, match="parameters are missing: Stage"):
+        render(template("network"), {})
+
+
+def test_stages_and_stacks_are_the_files() -> None:
+    assert {path.stem for path in (ROOT / "infra/templates").glob("*.yaml")} == set(STACKS)
+    assert {path.stem for path in (ROOT / "infra/parameters").glob("*.json")} == set(STAGES)
+    assert list(rendering.STAGES) == template("network")["Parameters"]["Stage"]["AllowedValues"]
