@@ -6,12 +6,13 @@ the benchmarks. Providers are scripted, each call 0.4 s long; a manager approves
 
 import dataclasses
 import json
+import os
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from bench.counting import Counters, logged
 from bench.tenant import FUNCTION_LEFT, Tenant, a_tenant, ungated
-from chalicelib.db.work import Database
 from chalicelib.domain.approvals import Decision
 from chalicelib.domain.companies import CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.ports import Caller, OutgoingEvent
@@ -21,14 +22,15 @@ from chalicelib.services.outbox import Relay
 from local.postgres import Postgres, throwaway
 from tests.builders import A_PROFILE, a_config, a_run, rows
 from tests.fakes.providers import ScriptedCompanies
+from tests.fakes.signals import RememberedSignals
 
 COMPANIES: Final = 25
 CALL_SECONDS: Final = 0.4
-RUNS: Final = 5
+RUNS: Final = 20
 _DATABASE: Final = "footprint"
 _NO_UNDO: Final = "UPDATE approval_items SET effective_at = app_now() WHERE applied_at IS NULL RETURNING 1"
 _TABLES: Final = (
-    "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c"
+    "SELECT c.relname::text, pg_total_relation_size(c.oid)::bigint FROM pg_class c"
     " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
 )
 
@@ -72,10 +74,12 @@ def main() -> None:
             _one(tenant, config, providers)
             statements = sum(log.statements().values())
         before, size, wal = _standing(postgres)
+        used = _processor_seconds(postgres)
         told = [_one(tenant, config, providers) for _ in range(RUNS)]
         tenant.database.app.dispose()  # a session's counts arrive when it ends
         tenant.database.across.dispose()
         time.sleep(1.5)
+        used = _processor_seconds(postgres) - used
         after, size_after, wal_after = _standing(postgres)
         counted = after.minus(before)
     mean = {key: round(sum(each[key] for each in told) / RUNS, 2) for key in told[0]}
@@ -84,10 +88,16 @@ def main() -> None:
             {
                 "companies": COMPANIES,
                 "statements": statements,
+                "databaseProcessorSeconds": round(used / RUNS, 3),
                 "commits": round(counted.commits / RUNS, 1),
                 "walSyncs": round(counted.wal_syncs / RUNS, 1),
                 "walKilobytes": round((wal_after - wal) / RUNS / 1000, 1),
-                "tableKilobytes": round((size_after - size) / RUNS / 1000, 1),
+                "tableKilobytes": round((sum(size_after.values()) - sum(size.values())) / RUNS / 1000, 1),
+                "ofWhich": {
+                    name: round((bytes_after - size[name]) / RUNS / 1000, 1)
+                    for name, bytes_after in size_after.items()
+                    if bytes_after - size[name] > RUNS * 5000
+                },
                 **mean,
             }
         )
@@ -95,7 +105,9 @@ def main() -> None:
 
 
 def _one(tenant: Tenant, config: Any, providers: NewEachTime) -> dict[str, float]:
-    database: Database = tenant.database
+    database, signals = tenant.database, RememberedSignals()
+    database = dataclasses.replace(database, signals=signals)
+    tenant = Tenant(database, tenant.manager)
     providers.first += COMPANIES
     run_id = a_run(database, tenant.manager, config_id=config)
     started = time.perf_counter()
@@ -128,16 +140,34 @@ def _one(tenant: Tenant, config: Any, providers: NewEachTime) -> dict[str, float
         "workerSeconds": worked,
         "proposals": len(items),
         "approveSeconds": decided,
+        "doorbells": len(signals.rings),
+        "relayNudges": signals.relays,
+        "effectNudges": len(signals.effects),
         "events": published,
         "eventBytes": sum(sink.sizes) / max(1, len(sink.sizes)),
         "relaySeconds": relayed,
     }
 
 
-def _standing(postgres: Postgres) -> tuple[Counters, int, int]:
-    size = postgres.execute(_TABLES, database=_DATABASE)[0][0]
+def _processor_seconds(postgres: Postgres) -> float:
+    """What the server and its sessions have used, those that ended included."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(stat.parent.name) == postgres.pid:
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postgres.pid:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _standing(postgres: Postgres) -> tuple[Counters, dict[str, int], int]:
+    size = {name: int(found) for name, found in postgres.execute(_TABLES, database=_DATABASE)}
     wal = postgres.execute("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint")[0][0]
-    return Counters.of(postgres, _DATABASE), int(size), int(wal)
+    return Counters.of(postgres, _DATABASE), size, int(wal)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib.db.driver import create, verifying_context
+from chalicelib.db.driver import create
 from chalicelib.db.work import Database
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.ports import EventSink, Issuer, Signals
@@ -32,11 +32,8 @@ class Context:
 
     @cached_property
     def database(self) -> Database:
-        ca_file = self.settings.database_ca_file
-        options: dict[str, Any] = {"pool_size": self.settings.database_pool_size}
-        if ca_file is not None:
-            options["ssl_context"] = verifying_context(ca_file)
-        app, across = (create(url, **options) for url in self._database_urls)
+        pool_size, ca_file = self.settings.database_pool_size, self.settings.database_ca_file
+        app, across = (create(url, ca_file=ca_file, pool_size=pool_size) for url in self._database_urls)
         return Database(app, across, self.settings, self.signals)
 
     @property

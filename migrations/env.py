@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import pool, text
 
-from chalicelib.db.driver import create, verifying_context
+from chalicelib.db.driver import create
 from chalicelib.db.models import Base
 
 NOT_TABLES_OF_MODELS = {"alembic_version"}
@@ -15,11 +15,10 @@ def run() -> None:
     if url is None:
         raise SystemExit("Say which database: python -m migrations upgrade --url postgresql+pg8000://…")
     said = context.config.attributes
-    ca_file = said.get("ca_file")
     engine = create(
         url,
         poolclass=pool.NullPool,
-        ssl_context=verifying_context(ca_file) if ca_file is not None else None,
+        ca_file=said.get("ca_file"),
         connect_args=said.get("connect_args", {}),
     )
     with engine.connect() as connection:

@@ -87,6 +87,7 @@ def create(
     url: str | URL,
     *,
     ssl_context: ssl.SSLContext | Literal[False] | None = None,
+    ca_file: str | None = None,
     timeout: float | None = None,
     **options: Any,
 ) -> Engine:
@@ -96,13 +97,15 @@ def create(
         url: `postgresql+pg8000://…`.
         ssl_context: None decides by the host: no TLS on loopback (an address of it, or `localhost`), else
             `verifying_context()`. False elsewhere than on loopback is refused, whatever a name resolves to.
+        ca_file: TLS that trusts these authorities alone, on loopback as well.
         timeout: seconds for one read or write on the socket. The server knows nothing of it and goes on:
             set `statement_timeout` too.
         options: as for `create_engine`; they win over the defaults here.
     """
     url = make_url(url)
     if ssl_context is None:
-        ssl_context = False if _is_loopback(url.host) else verifying_context()
+        plain = ca_file is None and _is_loopback(url.host)
+        ssl_context = False if plain else verifying_context(ca_file)
     defaults = {
         "poolclass": QueuePool,
         "pool_size": 1,
@@ -748,7 +751,7 @@ def _untrusted(place: str, error: ssl.SSLError) -> str:
     else:
         todo = (
             "If it is the right server, let DATABASE_CA_FILE name a file with its authorities: Amazon RDS's "
-            "global-bundle.pem for a cluster of Aurora, nothing for RDS Proxy."
+            "global-bundle.pem for a cluster of Aurora, the system's bundle for a public one, nothing for RDS Proxy."
         )
     return f"The database at {place} is not trusted: {error.verify_message}. {todo}"
 

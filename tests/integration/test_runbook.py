@@ -4,13 +4,18 @@ Seen red with a column misspelt, with a block for `bevyly_system` that reads a f
 an alarm's place taken out of the runbook.
 """
 
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
+from chalice.app import CloudWatchEvent
 from sqlalchemy import text
 
 from chalicelib.db.driver import create
@@ -164,6 +169,67 @@ def test_links_inside_and_to_other_pages_lead_somewhere() -> None:
             place = ROOT / "docs" / (file or page)
             assert place.exists(), target
             assert not anchor or anchor in anchors(place.read_text()), target
+
+
+def test_what_it_has_an_operator_look_for_in_the_log_and_the_metrics_is_said_there() -> None:
+    code = "".join(path.read_text() for path in sorted((ROOT / "chalicelib").rglob("*.py")))
+    for words in (
+        "a run met a bug",
+        "a saved key does not open",
+        "a sink is out",
+        "database out",
+        "request answered",
+        "request failed",
+        "swept",
+        "the sweep is out of time",
+        "OldestDueRunSeconds",
+        "OutboxLagSeconds",
+        "EventsParked",
+    ):
+        assert words in RUNBOOK
+        assert f'"{words}' in code, words
+
+
+def commands() -> list[list[str]]:
+    """Every call of AWS's command line, in words; what the shell fills in is one word."""
+    texts, found = [re.sub(r"\\\n\s*", " ", RUNBOOK)], []
+    while inner := re.search(r"\$\(([^()]*)\)", texts[0]):
+        texts.append(inner[1])
+        texts[0] = texts[0].replace(inner[0], "X")
+    for said in texts:
+        for match in re.finditer(r"(?<![\w-])aws ((?:[^`\n|;)'\"]|'[^']*'|\"[^\"]*\")+)", said):
+            words = shlex.split(match[1], comments=True)
+            if words[0] != "configure":
+                found.append(words)
+    return found
+
+
+COMMANDS = commands()
+OF_THE_COMMAND_LINE = {"query", "output", "cli-binary-format"}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words[:2]) for words in COMMANDS])
+def test_every_command_of_aws_exists_and_has_what_it_must_be_given(words: list[str]) -> None:
+    """By the models of boto3, which AWS's command line takes its own from. Seen red with one option misspelt."""
+    service, command, *rest = words
+    model = botocore.session.get_session().get_service_model(service)
+    (operation,) = [name for name in model.operation_names if xform_name(name, "-") == command]
+    shape = model.operation_model(operation).input_shape
+    assert shape is not None
+    known = {xform_name(name, "-"): member.type_name for name, member in shape.members.items()}
+    given = {word[2:] for word in rest if word.startswith("--")} - OF_THE_COMMAND_LINE
+    given = {
+        option.removeprefix("no-") if known.get(option.removeprefix("no-")) == "boolean" else option
+        for option in given
+    }
+    assert given <= known.keys()
+    assert {xform_name(name, "-") for name in shape.required_members} <= given
+
+
+def test_the_minutes_functions_can_be_called_by_hand() -> None:
+    """Chalice reads every field of a schedule's event. Seen red with `{}`."""
+    (said,) = re.findall(r"^MINUTE='(.*)'$", RUNBOOK, re.MULTILINE)
+    assert CloudWatchEvent(json.loads(said), None).event_id == "by-hand"
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="there is no list of alarms here")

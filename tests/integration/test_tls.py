@@ -18,7 +18,9 @@ from sqlalchemy.exc import InterfaceError
 
 from chalicelib.bootstrap import Context
 from chalicelib.db import driver
+from local import databases
 from local.postgres import APP, OWNER, Postgres
+from local.processes import StackError
 from migrations import runner
 from tests.conftest import a_database, settings_of
 from tests.fakes.certificates import LAST_YEAR, Authority, self_signed
@@ -247,6 +249,31 @@ def test_the_functions_and_the_migrations_verify_alike(
                     runner.upgrade(owner, ca_file=ca_file)
             database.app.dispose()
             database.across.dispose()
+        assert front.clear == WANTS_TLS * (len(front.clear) // len(WANTS_TLS))
+
+
+def test_a_database_of_ones_own_for_make_run_is_reached_alike(
+    postgres: Postgres, authority: Authority
+) -> None:
+    with a_database(postgres) as name, TlsFront(postgres.port, serving(authority.issue(HOST))) as front:
+        environ = {
+            variable: make_url(postgres.url(role, name))
+            .set(host=HOST, port=front.port)
+            .render_as_string(hide_password=False)
+            for variable, role in {
+                "DATABASE_URL": APP,
+                "DATABASE_SYSTEM_URL": "bevyly_system",
+                "DATABASE_OWNER_URL": OWNER,
+            }.items()
+        }
+        untrusted = databases.in_environment(environ)
+        trusted = databases.in_environment({**environ, "DATABASE_CA_FILE": str(authority.file)})
+        assert untrusted is not None
+        assert trusted is not None
+        databases.refuse_foreign(trusted)
+        databases.migrate(trusted)
+        with pytest.raises(StackError, match="is not trusted"):
+            databases.refuse_foreign(untrusted)
         assert front.clear == WANTS_TLS * (len(front.clear) // len(WANTS_TLS))
 
 
