@@ -1,9 +1,8 @@
 """Puts the parts together, each when it is first asked for: a function that answers GETs builds no engine."""
 
-import ssl
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
@@ -33,11 +32,8 @@ class Context:
 
     @cached_property
     def database(self) -> Database:
-        ca_file = self.settings.database_ca_file
-        options: dict[str, Any] = {"pool_size": self.settings.database_pool_size}
-        if ca_file is not None:
-            options["ssl_context"] = ssl.create_default_context(cafile=ca_file)
-        app, across = (create(url, **options) for url in self._database_urls)
+        pool_size, ca_file = self.settings.database_pool_size, self.settings.database_ca_file
+        app, across = (create(url, ca_file=ca_file, pool_size=pool_size) for url in self._database_urls)
         return Database(app, across, self.settings, self.signals)
 
     @property

@@ -1,12 +1,10 @@
 """Which database the stack uses: its own PostgreSQL, or the one that the environment names."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from chalicelib.db.driver import create
@@ -34,6 +32,7 @@ class Addresses:
     app: str
     system: str
     owner: str
+    ca_file: str | None = None  # who may vouch for a server of yours
 
 
 def in_environment(environ: Mapping[str, str]) -> Addresses | None:
@@ -50,7 +49,10 @@ def in_environment(environ: Mapping[str, str]) -> Addresses | None:
             f"DATABASE_URL names a database of yours, so {' and '.join(missing)} must name it, too. "
             "Set what is missing, or unset DATABASE_URL to have a PostgreSQL started here."
         )
-    return Addresses(given["DATABASE_URL"], given["DATABASE_SYSTEM_URL"], given["DATABASE_OWNER_URL"])
+    ca_file = environ.get("DATABASE_CA_FILE", "").strip() or None
+    return Addresses(
+        given["DATABASE_URL"], given["DATABASE_SYSTEM_URL"], given["DATABASE_OWNER_URL"], ca_file
+    )
 
 
 def of(server: Postgres) -> Addresses:
@@ -62,7 +64,7 @@ def of(server: Postgres) -> Addresses:
 
 def refuse_foreign(addresses: Addresses) -> None:
     """Raise StackError unless it is empty, or holds this product's schema and no customers but the demo's."""
-    engine = create(addresses.owner)
+    engine = create(addresses.owner, ca_file=addresses.ca_file)
     try:
         with engine.begin() as connection:
             tables = list(connection.execute(_TABLES).scalars())
@@ -93,7 +95,7 @@ def refuse_foreign(addresses: Addresses) -> None:
 
 
 def _strangers(addresses: Addresses) -> int:
-    engine = create(addresses.system)
+    engine = create(addresses.system, ca_file=addresses.ca_file)
     try:
         with engine.begin() as connection:
             asked = text("SELECT count(*) FROM customers WHERE NOT id = ANY (CAST(:ours AS text[]))")
@@ -108,15 +110,10 @@ def _strangers(addresses: Addresses) -> int:
 
 def migrate(addresses: Addresses) -> None:
     """Bring it to the newest schema."""
-    runner.upgrade(addresses.owner, **_verified(addresses.owner))
+    runner.upgrade(addresses.owner, ca_file=addresses.ca_file)
 
 
 def engines(addresses: Addresses) -> tuple[Engine, Engine]:
     """As bevyly_app and as bevyly_system."""
-    return create(addresses.app), create(addresses.system)
-
-
-def _verified(url: str) -> dict[str, Any]:
-    if make_url(url).host in {"127.0.0.1", "localhost", "::1"}:
-        return {"connect_args": {"ssl_context": False}}
-    return {"connect_args": {"ssl_context": ssl.create_default_context()}}
+    app, system = (create(url, ca_file=addresses.ca_file) for url in (addresses.app, addresses.system))
+    return app, system

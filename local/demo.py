@@ -291,7 +291,7 @@ class Tour:
 
     def _check_books(self, run: dict[str, Any], decided: list[dict[str, Any]], email: dict[str, Any]) -> None:
         self._say(7, "What the books say:")
-        engine = create(self.info["database_url"])
+        engine = create(self.info["database_url"], ca_file=self.info["database_ca_file"])
         customer = next(person["customer_id"] for person in self.info["people"] if person["email"] == MANAGER)
         with engine.begin() as connection:
             connection.execute(text("SELECT enter_tenant(:customer)"), {"customer": customer})

@@ -47,7 +47,10 @@ def main() -> int:
             "OIDC_CLIENT_ID": "none",
         }
     )
-    app, across = create(settings.database_url), create(settings.database_system_url)
+    ca_file = info["database_ca_file"]
+    app, across = (
+        create(url, ca_file=ca_file) for url in (settings.database_url, settings.database_system_url)
+    )
     try:
         key_id = keys.current() if given.finish else keys.add_key()
         told = Rotation(Database(app, across, settings, NoSignals()), Envelopes(keys)).rotate()

@@ -236,6 +236,7 @@ class Runner:
             "database_url": database.app,
             "database_system_url": database.system,
             "database_owner_url": database.owner,
+            "database_ca_file": database.ca_file,
             "people": [
                 {
                     "email": person.email,

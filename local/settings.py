@@ -84,6 +84,7 @@ def for_the_app(
         "STAGE": "local",
         "DATABASE_URL": database.app,
         "DATABASE_SYSTEM_URL": database.system,
+        "DATABASE_CA_FILE": database.ca_file or "",
         "DATABASE_POOL_SIZE": "12",
         "AWS_ENDPOINT_URL": cloud.endpoint,
         "EVENT_BUS": BUS,

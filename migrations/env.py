@@ -1,8 +1,9 @@
 """How alembic reaches the database: as the owner, impatient for locks."""
 
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import pool, text
 
+from chalicelib.db.driver import create
 from chalicelib.db.models import Base
 
 NOT_TABLES_OF_MODELS = {"alembic_version"}
@@ -13,8 +14,12 @@ def run() -> None:
     url = context.config.get_main_option("sqlalchemy.url")
     if url is None:
         raise SystemExit("Say which database: python -m migrations upgrade --url postgresql+pg8000://…")
-    engine = create_engine(
-        url, poolclass=pool.NullPool, connect_args=context.config.attributes.get("connect_args", {})
+    said = context.config.attributes
+    engine = create(
+        url,
+        poolclass=pool.NullPool,
+        ca_file=said.get("ca_file"),
+        connect_args=said.get("connect_args", {}),
     )
     with engine.connect() as connection:
         connection.execute(text("SET lock_timeout = '5s'"))

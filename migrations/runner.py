@@ -8,7 +8,11 @@ from alembic.config import Config
 
 
 def config(url: str, **attributes: Any) -> Config:
-    """Alembic's configuration for the database at `url` (the owner's role)."""
+    """Alembic's configuration for the database at `url` (the owner's role).
+
+    Attributes: `ca_file`, the authorities of a server off this machine (for an Aurora cluster Amazon RDS's bundle), or
+    `connect_args` with an `ssl_context` that verifies.
+    """
     settings = Config(attributes=attributes)
     settings.set_main_option("script_location", str(Path(__file__).parent))
     settings.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -21,6 +21,7 @@ from chalicelib.services.runs.execute import Engine
 from chalicelib.settings import Settings
 from local.postgres import Postgres, throwaway
 from migrations import runner
+from tests.fakes.pooler import pooler, through
 from tests.fakes.providers import scripted
 from tests.fakes.signals import RememberedSignals
 from tests.fakes.worker import Nursery
@@ -65,9 +66,33 @@ def a_database(postgres: Postgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pooler", help="a PgBouncer; the product's connections then go through it, in transaction mode"
+    )
+
+
+@pytest.fixture(scope="session")
+def pooler_port(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[int | None]:
+    """Of the pooler that this run was asked to go through, if any."""
+    program = request.config.getoption("--pooler")
+    if program is None:
+        yield None
+        return
+    with pooler(program, postgres, size=30) as port:
+        yield port
+
+
 @pytest.fixture
-def settings(postgres: Postgres, database_name: str) -> Settings:
-    return settings_of(postgres, database_name)
+def settings(postgres: Postgres, database_name: str, pooler_port: int | None) -> Settings:
+    made = settings_of(postgres, database_name)
+    if pooler_port is None:
+        return made
+    return dataclasses.replace(
+        made,
+        database_url=through(made.database_url, pooler_port),
+        database_system_url=through(made.database_system_url, pooler_port),
+    )
 
 
 def settings_of(postgres: Postgres, database: str) -> Settings:

@@ -45,14 +45,37 @@ class AgentModel(BaseModel):
 ModelClass = type[AgentModel]
 
 
+class Ports(Protocol):
+    """The tenant's ways to providers."""
+
+    @property
+    def companies(self) -> CompanySource: ...
+
+    @property
+    def people(self) -> PeopleSource: ...
+
+    @property
+    def model(self) -> LanguageModel: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a step's function may use. It may run on any thread, so it has no way to the database."""
 
     caller: Caller
-    companies: CompanySource
-    model: LanguageModel
-    people: PeopleSource
+    ports: Ports
+
+    @property
+    def companies(self) -> CompanySource:
+        return self.ports.companies
+
+    @property
+    def people(self) -> PeopleSource:
+        return self.ports.people
+
+    @property
+    def model(self) -> LanguageModel:
+        return self.ports.model
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from struct import Struct
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -61,6 +62,10 @@ _TRUSTED_SECONDS = 5.0
 _CACHED_LENGTH = 16 * 1024
 _LOCK_REFUSED = ("55P03", "40P01")
 _CHUNK = 64 * 1024
+_AMAZON_ROOTS = Path(__file__).with_name("amazon_roots.pem")
+_NAMED_OTHERWISE = (62, 64)  # OpenSSL's codes: a certificate for another host name, for another address
+_EXPIRED = 10
+_REFUSES_TLS = "Server refuses SSL"  # pg8000's words
 _MOST_SHAPES = 512
 
 _ERRORS: Mapping[str, type[Exception]] = MappingProxyType(
@@ -82,6 +87,7 @@ def create(
     url: str | URL,
     *,
     ssl_context: ssl.SSLContext | Literal[False] | None = None,
+    ca_file: str | None = None,
     timeout: float | None = None,
     **options: Any,
 ) -> Engine:
@@ -89,15 +95,17 @@ def create(
 
     Args:
         url: `postgresql+pg8000://…`.
-        ssl_context: None decides by the host: no TLS on loopback, else a context shared by all connections
-            that verifies against the system's authorities. False elsewhere than on loopback is refused.
+        ssl_context: None decides by the host: no TLS on loopback (an address of it, or `localhost`), else
+            `verifying_context()`. False elsewhere than on loopback is refused, whatever a name resolves to.
+        ca_file: TLS that trusts these authorities alone, on loopback as well.
         timeout: seconds for one read or write on the socket. The server knows nothing of it and goes on:
             set `statement_timeout` too.
         options: as for `create_engine`; they win over the defaults here.
     """
     url = make_url(url)
     if ssl_context is None:
-        ssl_context = False if _is_loopback(url.host) else _verifying_context()
+        plain = ca_file is None and _is_loopback(url.host)
+        ssl_context = False if plain else verifying_context(ca_file)
     defaults = {
         "poolclass": QueuePool,
         "pool_size": 1,
@@ -109,6 +117,29 @@ def create(
         del defaults["pool_size"], defaults["max_overflow"]
     connect_args = {"ssl_context": ssl_context, "timeout": timeout, **options.pop("connect_args", {})}
     return install(create_engine(url, **{**defaults, **options}, connect_args=connect_args))
+
+
+@functools.cache
+def verifying_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with a host that its certificate names. One for all connections, as it takes long to make.
+
+    Args:
+        ca_file: a bundle of the authorities that may vouch for the server. None takes those in the package: Amazon's
+            public ones, which sign RDS Proxy's certificates. An Aurora cluster's own are signed by others.
+
+    Raises:
+        ValueError: nobody can read certificates there.
+    """
+    place = ca_file or str(_AMAZON_ROOTS)
+    try:
+        context = ssl.create_default_context(cafile=place)
+    except OSError as error:  # SSLError is one, too
+        raise ValueError(
+            f"{place} cannot be read as certificates ({error.strerror or error}). DATABASE_CA_FILE names a bundle of "
+            "certificate authorities in PEM; it may be empty for RDS Proxy."
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def install(engine: Engine) -> Engine:
@@ -681,11 +712,48 @@ def _instant(text: str) -> Any:
 
 
 def _connect(_dialect: object, _record: object, args: list[Any], options: dict[str, Any]) -> Connection:
-    context = options.get("ssl_context")
-    verifies = isinstance(context, ssl.SSLContext) and context.verify_mode == ssl.CERT_REQUIRED
-    if not verifies and not (context is False and _is_loopback(options.get("host"))):
+    context, host = options.get("ssl_context"), options.get("host")
+    if not _verifies(context) and not (context is False and _is_loopback(host)):
         raise ValueError("ssl_context must be a verifying SSLContext, or False on a loopback address.")
-    return Connection(*args, **options)
+    place = f"{host}:{options.get('port', 5432)}"
+    try:
+        return Connection(*args, **options)
+    except ssl.SSLError as error:
+        raise pg8000.InterfaceError(_untrusted(place, error)) from error
+    except pg8000.InterfaceError as error:
+        if error.args != (_REFUSES_TLS,):
+            raise
+        raise pg8000.InterfaceError(
+            f"The database at {place} offers no TLS, and without it nothing is sent. Switch it on at the server, "
+            "or look at what stands between: it may have taken TLS away."
+        ) from None
+
+
+def _verifies(context: object) -> bool:
+    return (
+        isinstance(context, ssl.SSLContext)
+        and context.verify_mode == ssl.CERT_REQUIRED
+        and context.check_hostname
+        and context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    )
+
+
+def _untrusted(place: str, error: ssl.SSLError) -> str:
+    """What is wrong with the server's TLS, and what to do."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"No TLS with the database at {place}: {error.reason or error}. It has to speak TLS 1.2 or newer."
+        )
+    if error.verify_code in _NAMED_OTHERWISE:
+        todo = "Put the name that the certificate has into the URL: the endpoint itself, not an address or an alias."
+    elif error.verify_code == _EXPIRED:
+        todo = "Renew the server's certificate; if it is newer than that, set this machine's clock."
+    else:
+        todo = (
+            "If it is the right server, let DATABASE_CA_FILE name a file with its authorities: Amazon RDS's "
+            "global-bundle.pem for a cluster of Aurora, the system's bundle for a public one, nothing for RDS Proxy."
+        )
+    return f"The database at {place} is not trusted: {error.verify_message}. {todo}"
 
 
 def _execute(
@@ -738,8 +806,3 @@ def _is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@functools.cache
-def _verifying_context() -> ssl.SSLContext:
-    return ssl.create_default_context()

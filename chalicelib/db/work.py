@@ -29,18 +29,14 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime | None]
 """The moment a transaction should believe in; None for the database's own clock."""
 
-ENTER = text(
-    "SELECT e.*, set_config('app.event_sinks', :sinks, true) FROM enter(:issuer, :subject, :fake_now) e"
-)
-ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now), set_config('app.event_sinks', :sinks, true)")
+ENTER = text("SELECT e.*, note_sinks(:sinks) FROM enter(:issuer, :subject, :fake_now) e")
+ENTER_TENANT = text("SELECT enter_tenant(:customer, :fake_now), note_sinks(:sinks)")
 """What a trigger tells goes to the transaction's sinks."""
 ENTER_SYSTEM = text("SELECT enter_system(:fake_now)")
 FLUSH = text(
     "SELECT flush_work(:customer, :request, CAST(:entries AS jsonb), :sinks, CAST(:events AS jsonb), :rings)"
 )
-HURRY = text(
-    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"
-)
+HURRY = text("SELECT hurry(:lock, :statement)")
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 
 from chalicelib.domain.companies import CompanyAnswer, CompanyPage, IdealCustomer
+from chalicelib.domain.people import PersonAnswer, PersonPage, PersonRef, WantedPeople
 
 Answer = TypeVar("Answer")
 
@@ -99,13 +100,65 @@ def company_page(
     profile: IdealCustomer, *, page: int, per_page: int, anew: bool = False
 ) -> Keeps[CompanyPage]:
     """A page of Apollo.io's companies that fit. The order of a filter's words makes no other search."""
-    search = {
-        name: sorted(set(said)) if isinstance(said, tuple) else said for name, said in asdict(profile).items()
-    }
     return Keeps(
         "apollo",
         FactKind.COMPANY_SEARCH,
-        (by_page(search, page=page, per_page=per_page),),
+        (by_page(_search(asdict(profile)), page=page, per_page=per_page),),
         is_known=lambda found: bool(found.companies),
         anew=anew,
     )
+
+
+def person_as(ref: PersonRef, *, anew: bool = False) -> Keeps[PersonAnswer]:
+    """All that Apollo.io knows of somebody; found by the id and the address that it tells, too.
+
+    Whoever asks for the mobile number is not answered from what was told without asking for it; the other way round
+    they are.
+    """
+    plain = _keys_of(ref)
+    return Keeps(
+        "apollo",
+        FactKind.PERSON,
+        tuple(f"mobile:{key}" for key in plain) if ref.mobile else plain,
+        also_under=lambda answer: _told_keys(answer, plain, mobile=ref.mobile),
+        is_known=lambda answer: answer.person is not None,
+        anew=anew,
+    )
+
+
+def people_page(wanted: WantedPeople, *, page: int, per_page: int, anew: bool = False) -> Keeps[PersonPage]:
+    """A page of Apollo.io's people. The order of a filter's words makes no other search."""
+    return Keeps(
+        "apollo",
+        FactKind.PEOPLE_SEARCH,
+        (by_page(_search(asdict(wanted)), page=page, per_page=per_page),),
+        also_under=lambda found: [by_id(person.id) for person in found.people],
+        is_known=lambda found: bool(found.people),
+        anew=anew,
+    )
+
+
+def _search(criteria: dict[str, Any]) -> dict[str, Any]:
+    return {name: sorted(set(said)) if isinstance(said, tuple) else said for name, said in criteria.items()}
+
+
+def _keys_of(ref: PersonRef) -> tuple[str, ...]:
+    """By all that is given of somebody, none of it readable but the provider's id."""
+    keys = [by_id(ref.id)] if ref.id else []
+    keys += [by_email(ref.email)] if ref.email else []
+    if ref.linkedin_url:
+        keys.append(_hashed("profile", ref.linkedin_url.strip().lower().rstrip("/").partition("://")[2]))
+    if ref.name and ref.domain:
+        keys.append(_hashed("name", f"{' '.join(ref.name.lower().split())} {by_domain(ref.domain)}"))
+    return tuple(keys)
+
+
+def _told_keys(answer: PersonAnswer, plain: tuple[str, ...], *, mobile: bool) -> list[str]:
+    """What else finds an answer. By the plain id and address whoever asks for erasure finds it in any case."""
+    person = answer.person
+    told = [] if person is None else [by_id(person.id), *([by_email(person.email)] if person.email else [])]
+    return [*plain, *told, *(f"mobile:{key}" for key in told)] if mobile else told
+
+
+def _hashed(kind: str, said: str) -> str:
+    return f"{kind}:{sha256(said.encode()).hexdigest()}"

@@ -123,3 +123,10 @@ class Person:
     company_name: str | None = None
     company_domain: str | None = None
     employment: tuple[Employment, ...] = ()  # the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAnswer:
+    """What a provider says of one person."""
+
+    person: Person | None  # None: it knows nobody there

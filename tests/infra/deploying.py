@@ -22,7 +22,7 @@ from infra.package.build import Built, build, files_of, where_chalice_looks
 from infra.package.target import Architecture
 from local.postgres import Postgres, throwaway
 from local.processes import Program
-from tests.fakes.tls import certificate_in
+from tests.fakes.certificates import self_signed
 from tests.infra.cloud_server import MASTER_PASSWORD, REGION
 
 STAGE = "dev"
@@ -56,7 +56,7 @@ class Stage:
             STAGE,
             out=self.folder / "build",
             page=self.folder / "dist",
-            database_ca=self.folder / "certificate.pem",
+            database_ca=self.folder / "self-127.0.0.1.pem",
             patience=timedelta(seconds=0),
             pause=lambda _: None,
             build=lambda _architecture, out: self.package(out),
@@ -132,7 +132,7 @@ class Stage:
 def a_stage(folder: Path, built: Built, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """An empty account, and this process's environment leading to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    certificate = certificate_in(folder)
+    certificate = self_signed(folder, "127.0.0.1")
     with throwaway() as postgres:
         for role in ("bevyly_owner", "bevyly_app", "bevyly_system"):
             postgres.execute(f"DROP ROLE {role}")

@@ -13,7 +13,8 @@ from infra.deploy.cloud import DeployError
 from local.postgres import Postgres, throwaway
 from migrations import function
 from migrations.function import Login, MigrationError, Server, make_roles, migrate, verifier
-from tests.fakes.tls import certificate_in, tls_in_front_of
+from tests.fakes.certificates import self_signed
+from tests.fakes.tls_front import TlsFront
 
 MASTER: Final = Login("bevyly_master", "master")
 LOGINS: Final[Mapping[str, Login]] = {
@@ -89,13 +90,15 @@ def test_two_migrations_at_once_are_refused(server: Server) -> None:
 
 def test_a_database_that_cannot_prove_who_it_is_gets_no_password(fresh: Postgres, tmp_path: Path) -> None:
     """Seen red with a context that does not verify."""
-    certificate = certificate_in(tmp_path)
+    certificate = self_signed(tmp_path, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
     trusted = certificate.read_text().partition("-----BEGIN PRIVATE KEY")[0]
     for authorities, expected in ((trusted, True), (None, False)):
-        with tls_in_front_of(fresh.port, certificate) as port:
+        with TlsFront(fresh.port, context) as front:
             tls = function._tls("db.example", authorities)
             assert isinstance(tls, ssl.SSLContext)
-            there = Server("127.0.0.1", port, "bevyly", tls)
+            there = Server("127.0.0.1", front.port, "bevyly", tls)
             if expected:
                 assert may_enter(there, MASTER)
             else:
@@ -121,7 +124,7 @@ def test_no_statement_holds_a_password() -> None:
 
 
 def test_authorities_are_read_from_a_file_or_refused_in_words(tmp_path: Path) -> None:
-    certificate = certificate_in(tmp_path)
+    certificate = self_signed(tmp_path, "127.0.0.1")
     assert tool.authorities(certificate).startswith("-----BEGIN CERTIFICATE")
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("nothing")

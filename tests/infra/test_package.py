@@ -12,7 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from moto.server import ThreadedMotoServer
 from bench.installation import Installation, installed
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.events import Event, EventType
+from chalicelib.domain.ids import new_credential_id
+from chalicelib.domain.secrets import Place, Secret
+from chalicelib.integrations.vault import vault_of
 from chalicelib.settings import Settings
 from infra.emulator.function import Answer, Configuration, Function, interpreter, unpack
 from infra.package.archive import Sizes
 from infra.package.build import REPORT, ZIP, build
 from infra.package.target import PYTHON, Architecture
-from local.aws import Aws, QueueNames
+from local.aws import CREDENTIALS, Aws, QueueNames
 from local.people import PEOPLE
 from local.postgres import OWNER
 from local.settings import APOLLO_KEY, OPENAI_KEY
@@ -239,6 +242,10 @@ def environ(installation: Installation, aws: Aws) -> Iterator[dict[str, str]]:
             "AWS_ENDPOINT_URL": aws.endpoint,
             "OPENAI_API_KEY": OPENAI_KEY,
             "OPENAI_BASE_URL": sandbox.openai_url,
+            "OPENAI_PRICES": "gpt-6-luna=0.10/0.50",
+            "OPENAI_PRICES_AS_OF": "2026-11-01",
+            "VAULT": "kms",
+            "VAULT_KMS_KEY_ID": aws.client("kms").create_key()["KeyMetadata"]["KeyId"],
             "APOLLO_API_KEY": APOLLO_KEY,
             "APOLLO_BASE_URL": sandbox.apollo_url,
         }
@@ -276,10 +283,12 @@ class Boot:
         return self.folder / f"{name}.log"
 
     def log(self, name: str) -> list[dict[str, Any]]:
-        lines = self.log_file(name).read_text().splitlines()
-        return [
-            json.loads(line) if line.startswith("{") else {"level": "?", "message": line} for line in lines
+        """Without the metrics, which stand between the lines."""
+        lines = [
+            json.loads(line) if line.startswith("{") else {"level": "?", "message": line}
+            for line in self.log_file(name).read_text().splitlines()
         ]
+        return [line for line in lines if "_aws" not in line]
 
 
 @pytest.fixture
@@ -341,6 +350,32 @@ def test_a_dead_message_is_recorded_and_its_tenant_rung(boot: Boot, there: World
     assert [line["message"] for line in boot.log("bury_run")] == ["a message is dead"]
     messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)["Messages"]
     assert [json.loads(message["Body"]) for message in messages] == [{"customerId": there.ours.customer_id}]
+
+
+def test_the_operators_function_rewraps_what_kms_has_a_newer_key_for(
+    boot: Boot, there: World, environ: dict[str, str], aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that a tenant saved under another KMS key is under the current one afterwards, and opens."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    older = aws.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    settings = Settings.from_environ(environ)
+    place = Place(there.ours.customer_id, "apollo", new_credential_id())
+    sealed = vault_of(replace(settings, vault_kms_key_id=older)).seal(Secret("a-tenants-key-1"), place)
+    rows(
+        there.database,
+        there.ours.manager,
+        "INSERT INTO integration_credentials (id, customer_id, provider, credentials, last_four)"
+        " VALUES (:id, :customer, 'apollo', :sealed, 'ey-1') RETURNING id",
+        id=place.credential_id,
+        customer=there.ours.customer_id,
+        sealed=sealed,
+    )
+    answer = boot("rotate_keys")
+    assert (answer.payload["rewrapped"], answer.payload["next"]) == (1, None)
+    (row,) = rows(there.database, there.ours.manager, "SELECT credentials FROM integration_credentials")
+    assert row.credentials != sealed
+    assert vault_of(settings).open(row.credentials, place) == Secret("a-tenants-key-1")
 
 
 @pytest.mark.parametrize("name", ["apply_decisions", "run_due_schedules", "sweep_minute"])

@@ -179,7 +179,7 @@ class Way:
     def work(self, engine: Engine | None = None) -> None:
         """Visit until nothing is due, whatever comes of it; what waits is due at once, twice."""
         for _ in range(2):
-            while (engine or self.engine()).visit(self.api.ours.customer_id, lambda: MINUTE) is not None:
+            while (engine or self.engine()).visit(self.api.ours.customer_id, lambda: MINUTE):
                 pass
             rows(
                 self.api.world.database,
@@ -333,7 +333,7 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 from chalicelib import faults
 from chalicelib.bootstrap import context
 faults.install(lambda p: os.kill(os.getpid(), signal.SIGKILL) if p is faults.Point.AFTER_CALL else None)
-while context().engine.visit(sys.argv[1], lambda: timedelta(minutes=5)) is not None:
+while context().engine.visit(sys.argv[1], lambda: timedelta(minutes=5)):
     pass
 """
 

@@ -1,12 +1,10 @@
 """The driver's promises, seen from outside: flights are counted on the wire, beside stock pg8000's."""
 
 import signal
-import ssl
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +43,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from chalicelib.db import driver
 from local.postgres import OWNER, Postgres, throwaway
 from tests.fakes.flight_counter import FlightCounter
-from tests.fakes.tls import certificate_in, tls_in_front_of
 
 TABLES = MetaData()
 TEAMS = Table("teams", TABLES, Col("id", Integer, primary_key=True), Col("name", Text, unique=True))
@@ -635,46 +632,6 @@ def test_prepared_statements_copy_and_two_phase_commit_are_refused(ours: Engine)
         ):
             with pytest.raises(pg8000.NotSupportedError):
                 use()
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@pytest.mark.parametrize(
-    ("host", "context"), [("10.0.0.1", False), ("db.example.com", _unverified()), ("127.0.0.1", True)]
-)
-def test_a_connection_that_anyone_could_read_is_refused(host: str, context: Any) -> None:
-    engine = driver.create(f"postgresql+pg8000://u:p@{host}/d", ssl_context=context)
-    with pytest.raises(ValueError, match="verifying SSLContext"):
-        engine.connect()
-
-
-def test_off_the_machine_the_default_verifies_and_is_shared() -> None:
-    assert driver._verifying_context().verify_mode == ssl.CERT_REQUIRED
-    assert driver._verifying_context() is driver._verifying_context()
-
-
-def test_tls_is_used_and_the_certificate_checked(url: str, server: Postgres, tmp_path: Path) -> None:
-    """The wheel's server speaks no TLS, so something in front of it does."""
-    certificate = certificate_in(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    for context, expected in ((trusting, "hidden"), (ssl.create_default_context(), None)):
-        with tls_in_front_of(server.port, certificate) as port:
-            engine = driver.create(make_url(url).set(port=port), ssl_context=context, timeout=5)
-            if expected is None:
-                with pytest.raises(ssl.SSLCertVerificationError):
-                    engine.connect()
-            else:
-                with engine.begin() as connection:
-                    assert connection.execute(text("SELECT 'hidden'")).scalar_one() == expected
-                    assert isinstance(wire(connection)._usock, ssl.SSLSocket)
-                    wire(connection)._used_at = 0
-                    wire(connection).ping()
-            engine.dispose()
 
 
 # The same answers as the stock driver

@@ -1,5 +1,6 @@
 """Every paid call is a line of the ledger, complete, and equal to what the provider's own books say of it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -22,7 +23,7 @@ from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 from tests.integration.apollo_world import Reply, ScriptedServer
 from tests.integration.test_flow_control import SENDER, checkpoint, running, the_books_agree, the_run
 
-DRAFT = '{"subject": "A question", "body": "Hello Ada, how do you plan your routes?", "factsUsed": ["companyName"]}'
+DRAFT = json.dumps(ScriptedModel().answer_with)
 
 
 @pytest.fixture(scope="module")
@@ -189,4 +190,36 @@ def test_a_call_nobody_heard_of_is_booked_at_its_worst_and_may_be_settled_later(
     assert [(day.model, day.calls, day.dollars, day.tokens_in) for day in days] == [
         ("gpt-6-luna-2026", 1, Decimal("0.001"), 700)
     ]
+    the_books_agree(world)
+
+
+class Gone(BaseException):
+    """The process is no more."""
+
+
+class LastCall(ScriptedModel):
+    """Takes the call; then the worker dies."""
+
+    def answer(self, caller: Caller, *, instructions: str, facts: Any, form: type[Answer]) -> Answer:
+        raise Gone
+
+
+def test_the_entry_of_a_worker_that_died_in_its_call_names_the_model(world: World) -> None:
+    """From its booking on, so also the sums of what nobody heard of again. Seen red with no model in the quote."""
+    price = ModelPrice(Decimal("0.10"), Decimal("0.10"), Decimal("0.50"))
+    terms = {"openai": Terms(price=price, most_tokens_out=5000, model="gpt-6-luna")}
+    config = a_config(world.database, world.ours.manager, agent_type="email_drafter", config=SENDER)
+    contact = a_contact(world.database, world.ours.manager)
+    a_run(world.database, world.ours.manager, config_id=config, contactIds=[contact])
+    with pytest.raises(Gone):
+        world.visit(Providers(ScriptedCompanies(), LastCall(), terms))
+    (entry,) = entries(world).values()
+    assert (entry.status, entry.model) == ("reserved", "gpt-6-luna")
+    rows(
+        world.database, world.ours.manager, "UPDATE agent_runs SET lease_expires_at = app_now() RETURNING id"
+    )
+    world.visit(Providers(ScriptedCompanies(), SilentModel(), terms))
+    assert {(entry.status, entry.model) for entry in entries(world).values()} == {("unknown", "gpt-6-luna")}
+    days = rows(world.database, world.ours.manager, "SELECT model, calls FROM usage_days WHERE calls <> 0")
+    assert [(day.model, day.calls) for day in days] == [("gpt-6-luna", 2)]
     the_books_agree(world)

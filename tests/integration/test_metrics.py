@@ -65,7 +65,7 @@ def test_runs_are_counted_as_they_end_in_all_and_by_agent_type(
 ) -> None:
     config = a_config(world.database, world.ours.manager)
     for _ in range(3):
-        a_run(world.database, world.ours.manager, config_id=config)
+        a_run(world.database, world.ours.manager, config_id=config, refresh=True)
     for _ in range(2):
         world.visit()
     world.visit(Providers(ScriptedCompanies(before=reject), ScriptedModel()))

@@ -16,9 +16,9 @@ from chalicelib.agents.prompts.response_classification import Category, Classifi
 from chalicelib.domain.companies import Between, IdealCustomer
 from chalicelib.domain.crm import AccountFacts, SignalFacts
 from chalicelib.domain.errors import Refused
-from chalicelib.integrations.not_configured import NotConfigured
 from chalicelib.integrations.openai import prompt as wire
 from chalicelib.integrations.openai.client import OpenAIModel
+from chalicelib.services.runs.context import Providers
 from sandbox.server import Sandbox
 from tests.fakes.providers import ScriptedCompanies
 from tests.integration.apollo_world import Reply, ScriptedServer, a_caller
@@ -57,7 +57,7 @@ def a_model(url: str) -> OpenAIModel:
 
 def a_call(model: OpenAIModel, most_tokens_in: int = 24_000) -> Call:
     caller = replace(a_caller(), most_tokens_in=most_tokens_in)
-    return Call(caller, ScriptedCompanies(), model, NotConfigured("Apollo.io"))
+    return Call(caller, Providers(ScriptedCompanies(), model))
 
 
 def saying(answer: Any) -> Reply:

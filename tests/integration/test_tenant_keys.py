@@ -18,6 +18,7 @@ from chalicelib.domain.integrations import Options, Provider
 from chalicelib.domain.money import ModelPrice, Payer
 from chalicelib.domain.secrets import Secret
 from chalicelib.integrations.accounts import Accounts
+from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.integrations.vault import vault_of
 from chalicelib.services.integrations import Integrations, remove
 from chalicelib.services.keys import Keys
@@ -141,6 +142,13 @@ def test_a_key_of_ones_own_is_used_and_the_ledger_says_whose(place: Place) -> No
         place.credential().id,
         77,
     )
+
+
+def test_one_key_is_for_companies_and_people(place: Place) -> None:
+    place.save(Provider.APOLLO, APOLLO_KEY)
+    made = place.keys.providers(place.ours.customer_id)
+    assert isinstance(made.companies, ApolloClient)
+    assert made.people is made.companies
 
 
 def test_a_failed_key_of_ones_own_is_used_and_its_error_told_never_the_platforms(place: Place) -> None:

@@ -454,7 +454,7 @@ def test_the_migration_tells_the_payers_apart_and_its_way_back_adds_them_up(post
     name = "before_payers"
     postgres.create_database(name)
     url = postgres.url(OWNER, name)
-    before_it = str(ScriptDirectory.from_config(runner.config(url)).get_revision("0009").down_revision)
+    before_it = str(ScriptDirectory.from_config(runner.config(url)).get_revision("0010").down_revision)
     runner.upgrade(url, before_it)
 
     def ask(sql: str) -> list[Any]:
@@ -477,7 +477,7 @@ def test_the_migration_tells_the_payers_apart_and_its_way_back_adds_them_up(post
     ask("UPDATE usage_entries SET status = CASE WHEN credits % 7 = 0 THEN 'released' ELSE 'settled' END")
     ours = "SELECT day, model, sum(calls), sum(unpriced_calls), sum(credits), sum(dollars) FROM usage_days GROUP BY 1, 2"
     before = sorted(ask(ours))
-    runner.upgrade(url, "0009")
+    runner.upgrade(url, "0010")
     kept = ask(BY_DAY)
     assert len(kept) > 20
     assert sorted(kept) == sorted(ask(ADDED_UP))
@@ -485,6 +485,6 @@ def test_the_migration_tells_the_payers_apart_and_its_way_back_adds_them_up(post
     command.downgrade(runner.config(url), before_it)
     assert sorted(ask(ours)) == before
     ask("UPDATE usage_entries SET status = 'unknown' WHERE credits = 7")
-    runner.upgrade(url, "0009")
+    runner.upgrade(url, "0010")
     assert sorted(ask(BY_DAY)) == sorted(ask(ADDED_UP))
     postgres.drop_database(name)

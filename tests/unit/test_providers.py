@@ -1,41 +1,21 @@
-"""What a process without keys, and one with them, calls providers by."""
+"""What a tenant without keys calls providers by."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from chalicelib.bootstrap import Context
 from chalicelib.domain.companies import IdealCustomer
 from chalicelib.domain.errors import CredentialRejected
-from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.money import Meter
 from chalicelib.domain.people import PersonRef, WantedPeople
 from chalicelib.domain.ports import Caller, CompanySource, PeopleSource, ProviderAccount
-from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.integrations.not_configured import NotConfigured
 from chalicelib.services.runs.context import Providers
-from chalicelib.settings import Settings
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel
 
 CALLER = Caller(meter=Meter(), timeout=timedelta(seconds=1), call_id="use_1")
-NEEDED = {
-    "DATABASE_URL": "postgresql+pg8000://app@127.0.0.1/none",
-    "DATABASE_SYSTEM_URL": "postgresql+pg8000://system@127.0.0.1/none",
-    "OIDC_ISSUER": "https://issuer.example",
-    "OIDC_JWKS_URL": "https://issuer.example/keys",
-    "OIDC_CLIENT_ID": "console",
-}
-
-
-def providers(**more: str) -> Providers:
-    return Context(Settings.from_environ({**NEEDED, **more})).providers(CustomerId("cus_1"))
-
-
-def test_one_key_is_for_companies_and_people() -> None:
-    made = providers(APOLLO_API_KEY="a-key")
-    assert isinstance(made.companies, ApolloClient)
-    assert made.people is made.companies
+NOBODYS = Providers(NotConfigured("Apollo.io"), ScriptedModel(), people=NotConfigured("Apollo.io"))
 
 
 def companies_of(made: Providers) -> CompanySource:
@@ -59,7 +39,7 @@ EVERY_CALL: dict[str, Callable[[Providers], object]] = {
 @pytest.mark.parametrize("name", EVERY_CALL)
 def test_without_a_key_every_call_says_where_to_add_one(name: str) -> None:
     with pytest.raises(CredentialRejected) as told:
-        EVERY_CALL[name](providers())
+        EVERY_CALL[name](NOBODYS)
     assert told.value.code == "not_configured"
     assert "No Apollo.io API key configured" in told.value.message
 

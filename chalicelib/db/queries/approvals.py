@@ -15,7 +15,7 @@ from chalicelib.domain.ids import TenantScope
 
 NEWER: Final = "A newer proposal for the same thing took its place."
 
-_PROPOSING = text("SELECT pg_advisory_xact_lock(hashtextextended('propose:' || current_customer(), 0))")
+_PROPOSING = text("SELECT await_turn_to_propose()")
 _OPEN = text("""
     SELECT id, item_type, agent_type, dedupe_key, status, content_hash, version,
            claimed_by IS NOT NULL AND claimed_at > app_now() - interval '30 minutes' AS claimed

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from chalicelib import tracing
-from chalicelib.agents.base import Call, CrmReader, Proposal
+from chalicelib.agents.base import Call, CrmReader, Ports, Proposal
 from chalicelib.db.driver import Deferred
 from chalicelib.db.queries import facts
 from chalicelib.db.queries import runs as queries
@@ -125,7 +125,7 @@ class DurableRun:
     actor: Actor
     lease: queries.Lease
     origin: Origin
-    providers: Providers
+    find_providers: Callable[[], Providers]  # asks the database; main thread only
     deadline: "Deadline"
     recorded: dict[str, Step] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # of a step's call that met a provider's trouble
@@ -133,6 +133,7 @@ class DurableRun:
     unwritten: Unwritten = field(default_factory=Unwritten)
     counters: Counters = field(default_factory=Counters)
     notes: dict[str, Any] = field(default_factory=dict)
+    _providers: Providers | None = None
     memory: Memory = field(init=False)
     _recorded_some: bool = False
     _total: int | None = None
@@ -146,6 +147,13 @@ class DurableRun:
     def has_progressed(self) -> bool:
         """Whether a step was recorded in this slice, or is about to be."""
         return self._recorded_some or bool(self.unwritten.steps)
+
+    @property
+    def providers(self) -> Providers:
+        """The tenant's, as its keys are when the run first calls somebody: a run that calls nobody looks for none."""
+        if self._providers is None:
+            self._providers = self.find_providers()
+        return self._providers
 
     def recall(self, steps: Iterable[Step], tries: Mapping[str, int]) -> None:
         """Take over what earlier slices did, and how often they tried which calls in vain."""
@@ -298,16 +306,16 @@ class DurableRun:
             call_id=entry.id if entry else "",
             most_tokens_in=entry.quote.most_tokens_in if entry else 0,
         )
-        providers = self.providers
+        held = self._providers  # another thread's refusal may renew them meanwhile
+        ports: Ports = held or _WhenAsked(self)
         reach(Point.BEFORE_CALL)
         try:
             with _traced(entry):
-                output = work(Call(caller, providers.companies, providers.model, providers.people))
-                error = None
+                output, error = work(Call(caller, ports)), None
         except Exception as wrong:  # noqa: BLE001 - handed to the main thread, which decides
             output, error = None, wrong
         reach(Point.AFTER_CALL)
-        return Outcome(output, error, round((time.monotonic() - started) * 1000), providers)
+        return Outcome(output, error, round((time.monotonic() - started) * 1000), held or self._providers)
 
     def renews(self, outcome: "Outcome") -> bool:
         """Whether a call's key was refused and is another one by now, so that the call can be made again."""
@@ -317,7 +325,7 @@ class DurableRun:
             fresh = self.providers.renew(outcome.error)
             if fresh is None:
                 return False
-            self.providers = fresh
+            self._providers = fresh
         return True
 
     def close(self, name: str, entry: Reserved | None, error: Exception | None) -> Exception | None:
@@ -483,6 +491,7 @@ class DurableRun:
         return {
             "provider": entry.quote.provider,
             "operation": entry.quote.operation,
+            "model": entry.terms.model,
             "credits": entry.quote.credits,
             "dollars": None if worst is None else str(worst),
             "payer": entry.terms.payer.value,
@@ -521,6 +530,25 @@ class DurableRun:
     def give_up(self) -> None:
         """Forget what could not be written; its calls are booked as unknown when the run is let go of."""
         self.unwritten = Unwritten()
+
+
+@dataclass(frozen=True, slots=True)
+class _WhenAsked:
+    """The run's providers, looked for when a step asks for one; on the main thread."""
+
+    run: DurableRun
+
+    @property
+    def companies(self) -> CompanySource:
+        return self.run.providers.companies
+
+    @property
+    def people(self) -> PeopleSource:
+        return self.run.providers.people
+
+    @property
+    def model(self) -> LanguageModel:
+        return self.run.providers.model
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -207,7 +208,7 @@ class _Visit:
             actor=self.actor,
             lease=self.lease,
             origin=origin,
-            providers=self.engine.providers(self.actor.customer_id),
+            find_providers=partial(self.engine.providers, self.actor.customer_id),
             deadline=deadline,
             sleep=self.engine.sleep,
         )

@@ -56,6 +56,7 @@ class Window:
 
         What is known already comes first: it costs nothing, so no gate may keep it from being done.
         """
+        _ = self.run.providers  # found here: the calls run on threads that have no way to the database
         self._leave_to_the_first()
         self._look_ahead()
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="call") as pool:
