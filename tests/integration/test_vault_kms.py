@@ -4,6 +4,7 @@ import dataclasses
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,8 @@ def settings(aws: str) -> Iterator[Settings]:  # noqa: F811 - the fixture
     made = Settings.from_environ(environ)
     kms = client("kms", made)
     key = kms.create_key()["KeyMetadata"]["KeyId"]
+    with suppress(kms.exceptions.NotFoundException):  # moto's servers of one process share what they hold
+        kms.delete_alias(AliasName="alias/bevyly")
     kms.create_alias(AliasName="alias/bevyly", TargetKeyId=key)
     yield made
     kms.delete_alias(AliasName="alias/bevyly")
