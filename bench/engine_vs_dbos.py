@@ -47,7 +47,7 @@ ACCEPTED_AT_ONCE: Final = 4
 POLLING_SECONDS: Final = 0.01
 
 BATCH: Final = 60
-PAIRS: Final = 5
+PAIRS: Final = 15
 PAIRS_OF_TWO: Final = 3
 IDLE: Final = 20
 COUNTED: Final = 60
