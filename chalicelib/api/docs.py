@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from chalicelib.api import routes
 from chalicelib.api.http import PUBLIC, Raw, route
 from chalicelib.api.openapi import document
 
@@ -40,7 +41,7 @@ def docs() -> Raw:
 
 @cache
 def _document() -> str:
-    return json.dumps(document(), separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(document(routes.declared()), separators=(",", ":"), ensure_ascii=False)
 
 
 @cache

@@ -11,14 +11,14 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, NewType, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NewType, Protocol, TypeVar, get_type_hints
 
 from chalice.app import Chalice, Response
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -41,8 +41,10 @@ from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import AppError, Conflict, Invalid, NotSignedIn
 from chalicelib.domain.ids import PREFIXES
 from chalicelib.domain.ports import Issuer, Signals
-from chalicelib.services.integrations import Integrations
 from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from chalicelib.services.integrations import Integrations
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class Context(Protocol):
     @property
     def signals(self) -> Signals: ...
     @property
-    def integrations(self) -> Integrations: ...
+    def integrations(self) -> "Integrations": ...
 
 
 # What comes in
@@ -415,12 +417,12 @@ def _clash(one: str, other: str) -> bool:
 # Answering
 
 
-def register(app: Chalice, context: Context | None = None) -> None:
-    """Give Chalice every route declared so far. Content types are ours to judge.
+def register(app: Chalice, routes: Iterable[Route], context: Context | None = None) -> None:
+    """Give Chalice these routes. Content types are ours to judge.
 
     Without a context, requests are answered with the process's own.
     """
-    for declared in ROUTES:
+    for declared in routes:
         app.route(
             declared.path, methods=[declared.method], content_types=["*/*"], name=declared.handler.__name__
         )(_view(app, declared, context))

@@ -9,7 +9,6 @@ from typing import Any
 from chalicelib.bootstrap import context
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.ids import CustomerId, is_id
-from chalicelib.services.triggers import react, told_by
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,8 @@ def execute(event: Any) -> None:
 
 def start_for_events(event: Any) -> None:
     """Note each event for the agents that wait for it."""
+    from chalicelib.services.triggers import react, told_by
+
     for told in told_by([record.body for record in event]):
         react(context().database, told)
 

@@ -31,8 +31,8 @@ from chalice.app import Chalice
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from chalicelib.api import http, routes
-from chalicelib.api.http import ROUTES, Route
+from chalicelib.api import routes
+from chalicelib.api.http import Route
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
 from chalicelib.domain.access import Actor
@@ -51,9 +51,7 @@ from tests.builders import A_PROFILE, a_config, a_run, an_item, rows
 from tests.conftest import Tenant, World, a_tenant
 from tests.fakes.signals import RememberedSignals
 
-DECLARED: Final[tuple[Route, ...]] = tuple(
-    declared for declared in ROUTES if declared.handler.__module__ in {noun.__name__ for noun in routes.NOUNS}
-)
+DECLARED: Final[tuple[Route, ...]] = tuple(routes.declared())
 """Every route of the product; those that tests declare are not among them."""
 
 ISSUER: Final = "https://issuer.example"
@@ -180,7 +178,7 @@ def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
         world.ours, world.theirs = a_tenant(world.database, "Ours"), a_tenant(world.database, "Theirs")
         app = Chalice(app_name="bevyly-agents")
         integrations = Integrations(world.database, vault_of(settings), Accounts(settings))
-        http.register(
+        routes.register(
             app,
             Parts(
                 settings,

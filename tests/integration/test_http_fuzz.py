@@ -78,7 +78,7 @@ def api(postgres: Postgres) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def described() -> Any:
-    return document()["paths"]
+    return document(DECLARED)["paths"]
 
 
 # From a schema to values
