@@ -15,7 +15,8 @@ from bench.counting import Counters, logged
 from bench.tenant import FUNCTION_LEFT, Tenant, a_tenant, ungated
 from chalicelib.domain.approvals import Decision
 from chalicelib.domain.companies import CompanyPage, CompanyStub, IdealCustomer
-from chalicelib.domain.ports import Caller, OutgoingEvent
+from chalicelib.domain.ports import OutgoingEvent
+from chalicelib.domain.providers import Caller
 from chalicelib.services.approvals import effects
 from chalicelib.services.approvals.decide import Verdict, decide
 from chalicelib.services.outbox import Relay

@@ -20,7 +20,7 @@ import httpx
 from bench.measuring import Report, in_turns
 from chalicelib.domain.companies import IdealCustomer
 from chalicelib.domain.money import Meter
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.integrations.apollo import companies
 from chalicelib.integrations.apollo.client import ApolloClient
 from local.processes import Program

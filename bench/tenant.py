@@ -16,7 +16,7 @@ from chalicelib.db.work import Database
 from chalicelib.domain.access import Actor, Role
 from chalicelib.domain.ids import CustomerId, RunId, UserId, new_id
 from chalicelib.domain.money import Payer, Terms
-from chalicelib.domain.ports import CompanySource
+from chalicelib.domain.providers import CompanySource
 from chalicelib.domain.runs import Trigger
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers

@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import pool, text
 
 from chalicelib.db.driver import create
-from chalicelib.db.models import Base
+from chalicelib.db.models.every import Base
 
 NOT_TABLES_OF_MODELS = {"alembic_version"}
 

@@ -19,7 +19,7 @@ from chalicelib.domain.crm import AccountFacts, ContactFacts
 from chalicelib.domain.facts import Keeps
 from chalicelib.domain.ids import AccountId, ContactId
 from chalicelib.domain.money import Quote
-from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
+from chalicelib.domain.providers import Caller, CompanySource, LanguageModel, PeopleSource
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

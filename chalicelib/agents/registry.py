@@ -1,20 +1,34 @@
-"""Every agent there is. Adding one is a file and a line here."""
+"""Every agent there is. Adding one is a file and a word here; it is imported when it is first asked for."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
-from chalicelib.agents import email_drafter, lead_source
 from chalicelib.agents.base import Agent
 from chalicelib.domain.errors import Invalid
 
-AGENTS: Mapping[str, Agent] = MappingProxyType(
-    {
-        agent.type: agent
-        for agent in (
-            lead_source.AGENT,
-            email_drafter.AGENT,
-        )
-    }
+
+class _Modules(Mapping[str, Agent]):
+    """The agents by their types, each the AGENT of the module that bears its type's name."""
+
+    def __init__(self, *types: str) -> None:
+        self._types = types
+
+    def __getitem__(self, agent_type: str) -> Agent:
+        if agent_type not in self._types:
+            raise KeyError(agent_type)
+        agent: Agent = import_module(f"chalicelib.agents.{agent_type}").AGENT
+        return agent
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+AGENTS: Mapping[str, Agent] = _Modules(
+    "lead_source",
+    "email_drafter",
 )
 
 

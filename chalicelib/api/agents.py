@@ -12,7 +12,7 @@ from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import In, Instant, Line, Version
-from chalicelib.db.models import AgentConfig, ScheduleFire
+from chalicelib.db.models.agent import AgentConfig, ScheduleFire
 from chalicelib.db.pages import Key, page
 from chalicelib.db.queries import agents as queries
 from chalicelib.db.queries import schedules

@@ -11,7 +11,7 @@ from chalicelib.api.http import Context, Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import In, Instant, Version
-from chalicelib.db.models import ApprovalItem
+from chalicelib.db.models.approval import ApprovalItem
 from chalicelib.db.pages import Key, page
 from chalicelib.db.queries import approvals as queries
 from chalicelib.db.work import Work

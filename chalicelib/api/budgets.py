@@ -8,7 +8,7 @@ from pydantic import Field
 
 from chalicelib.api.http import Out, route
 from chalicelib.api.parsing import In
-from chalicelib.db.models import BudgetAlert
+from chalicelib.db.models.money import BudgetAlert
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import Conflict

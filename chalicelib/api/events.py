@@ -11,7 +11,7 @@ from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import Big
-from chalicelib.db.models import OutboxEvent
+from chalicelib.db.models.event import OutboxEvent
 from chalicelib.db.pages import Key, page
 from chalicelib.db.queries import outbox as queries
 from chalicelib.db.work import Work

@@ -9,7 +9,7 @@ from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import In, Instant
-from chalicelib.db.models import AgentRun, AgentRunStep
+from chalicelib.db.models.agent import AgentRun, AgentRunStep
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission

@@ -10,7 +10,7 @@ from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import In, Instant
-from chalicelib.db.models import UsageEntry
+from chalicelib.db.models.money import UsageEntry
 from chalicelib.db.queries import usage as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission

@@ -6,7 +6,7 @@ from typing import Final
 
 from chalicelib.domain.integrations import Options, Provider
 from chalicelib.domain.money import Meter, Payer, Terms
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.domain.quotas import AccountAtProvider
 from chalicelib.domain.secrets import Secret
 from chalicelib.integrations.addresses import Allowed

@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
-from chalicelib.db.models import AgentConfig, Customer, User
+from chalicelib.db.models.agent import AgentConfig
+from chalicelib.db.models.tenant import Customer, User
 from chalicelib.db.queries import agents as queries
 from chalicelib.db.queries import runs
 from chalicelib.db.work import Work

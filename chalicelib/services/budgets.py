@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from chalicelib.db.models import Budget, BudgetAlert, UsageMonth
+from chalicelib.db.models.money import Budget, BudgetAlert, UsageMonth
 from chalicelib.db.queries import budgets as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.errors import Conflict

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from chalicelib.db.driver import constraint
-from chalicelib.db.models import Contact
+from chalicelib.db.models.crm import Contact
 from chalicelib.db.queries import crm as queries
 from chalicelib.db.work import Work
 from chalicelib.domain.crm import AccountFacts, ContactFacts, SignalFacts

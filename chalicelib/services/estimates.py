@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent, Expected
-from chalicelib.db.models import AgentConfig
+from chalicelib.db.models.agent import AgentConfig
 from chalicelib.db.queries import agents as configs
 from chalicelib.db.queries import estimates as queries
 from chalicelib.db.work import Work

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import IntegrityError
 
-from chalicelib.db.models import IntegrationCredential
+from chalicelib.db.models.edge import IntegrationCredential
 from chalicelib.db.queries import integrations as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor

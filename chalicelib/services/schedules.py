@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from chalicelib.db.models import AgentConfig
+from chalicelib.db.models.agent import AgentConfig
 from chalicelib.db.queries import schedules as queries
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import engine_for

@@ -37,7 +37,7 @@ SLOW_TO_IMPORT: Final = ("openai", "boto3", "botocore.session", "moto", "httpx",
 def test_every_agent_has_a_file_and_every_file_is_registered() -> None:
     """Seen red with a file beside the others that the registry does not know."""
     files = {path.stem for path in (ROOT / "chalicelib/agents").glob("*.py")}
-    assert files - {"__init__", "base", "registry"} == registry.AGENTS.keys()
+    assert files - {"__init__", "base", "registry"} == set(registry.AGENTS)
 
 
 @pytest.mark.parametrize("agent_type", registry.AGENTS)

@@ -20,7 +20,7 @@ from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, Ideal
 from chalicelib.domain.errors import Conflict, CredentialRejected, ProviderBusy, ProviderFailed
 from chalicelib.domain.ids import CustomerId, RunId
 from chalicelib.domain.money import Charge, Terms
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, IdealCustomer
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Answer, Caller
+from chalicelib.domain.providers import Answer, Caller
 from chalicelib.services.runs.context import Providers
 
 

@@ -14,7 +14,7 @@ from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, Ideal
 from chalicelib.domain.errors import CredentialRejected, ProviderBusy
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine
 from tests.fakes.providers import ScriptedModel, one_by_one

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from chalicelib.domain.companies import Between, IdealCustomer
 from chalicelib.domain.money import Meter
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.integrations.apollo.client import ApolloClient
 
 CANARY = "canary-4b1d0c7e-key"

@@ -15,7 +15,7 @@ from chalicelib.domain.errors import (
     ProviderFailed,
 )
 from chalicelib.domain.people import PersonRef, Seniority, WantedPeople
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.integrations.apollo.wire import CONNECTIONS, Request
 from sandbox.server import Sandbox

@@ -23,7 +23,8 @@ import httpx
 import pytest
 
 from chalicelib.api.http import Request, answer
-from chalicelib.db.models import Base, IntegrationCredential
+from chalicelib.db.models.edge import IntegrationCredential
+from chalicelib.db.models.every import Base
 from chalicelib.domain.access import Role
 from chalicelib.domain.ids import CustomerId
 from chalicelib.domain.integrations import Options

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.domain.errors import OutOfCredit, ProviderBusy, ProviderFailed, Refused
 from chalicelib.domain.money import Charge, ModelPrice, Terms
-from chalicelib.domain.ports import Answer, Caller
+from chalicelib.domain.providers import Answer, Caller
 from chalicelib.integrations.openai.client import OpenAIModel
 from chalicelib.services.runs.context import Providers
 from sandbox.server import Sandbox

@@ -20,7 +20,7 @@ from chalicelib.domain.companies import Company
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import Gate, ModelPrice, RateNews, Terms
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.domain.runs import TRIES
 from chalicelib.services import agents, budgets
 from chalicelib.services.runs import start

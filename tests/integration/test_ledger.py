@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.money import ModelPrice, Terms
-from chalicelib.domain.ports import Answer, Caller
+from chalicelib.domain.providers import Answer, Caller
 from chalicelib.integrations.apollo.client import ApolloClient
 from chalicelib.integrations.openai.client import OpenAIModel
 from chalicelib.integrations.openai.prices import PRICES

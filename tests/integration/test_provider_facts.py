@@ -23,7 +23,7 @@ from chalicelib.domain.errors import ProviderBusy, ProviderFailed
 from chalicelib.domain.facts import LARGEST, FactKind, Keeps, by_email, by_id, by_page, company_at
 from chalicelib.domain.ids import AgentConfigId, RunId
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.domain.runs import IN_FLIGHT, TRIES, Trigger
 from chalicelib.faults import Point
 from chalicelib.integrations.apollo.client import ApolloClient

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select, text
 
-from chalicelib.db.models import Account, Contact
+from chalicelib.db.models.crm import Account, Contact
 from chalicelib.db.pages import Key, page
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Actor, engine_for

@@ -13,7 +13,7 @@ from chalicelib.domain.companies import Company, CompanyPage, IdealCustomer
 from chalicelib.domain.errors import Conflict
 from chalicelib.domain.ids import CustomerId, RunId
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.services.runs import start
 from chalicelib.services.runs.context import Providers
 from chalicelib.services.runs.execute import Engine

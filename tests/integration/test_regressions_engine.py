@@ -16,7 +16,7 @@ from chalicelib.domain.companies import Company, CompanyPage, CompanyStub, Ideal
 from chalicelib.domain.errors import Conflict, Invalid, ProviderBusy
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.domain.runs import OLDEST, Trigger
 from chalicelib.services import agents
 from chalicelib.services.approvals.decide import Verdict, decide_one

@@ -17,7 +17,7 @@ from chalicelib.domain.companies import CompanyPage, IdealCustomer
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.ids import new_id
 from chalicelib.domain.money import RateNews, Terms
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.services import agents
 from chalicelib.services.runs.context import Providers
 from local.postgres import Postgres

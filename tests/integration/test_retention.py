@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from chalicelib.api.runs import get_run
-from chalicelib.db.models import Base
+from chalicelib.db.models.every import Base
 from chalicelib.domain.access import SIGN_IN_WINDOW, engine_for
 from chalicelib.domain.errors import ProviderBusy
 from chalicelib.domain.events import Event, EventType

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from chalicelib.db.models import Base
+from chalicelib.db.models.every import Base
 from chalicelib.domain.access import engine_for
 from local.postgres import Postgres
 from tests.builders import a_config, a_run, an_item, rows

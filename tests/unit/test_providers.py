@@ -9,7 +9,7 @@ from chalicelib.domain.companies import IdealCustomer
 from chalicelib.domain.errors import CredentialRejected
 from chalicelib.domain.money import Meter
 from chalicelib.domain.people import PersonRef, WantedPeople
-from chalicelib.domain.ports import Caller, CompanySource, PeopleSource, ProviderAccount
+from chalicelib.domain.providers import Caller, CompanySource, PeopleSource, ProviderAccount
 from chalicelib.integrations.not_configured import NotConfigured
 from chalicelib.services.runs.context import Providers
 from tests.fakes.providers import ScriptedCompanies, ScriptedModel

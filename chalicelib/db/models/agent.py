@@ -16,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import tenant  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import (
     Base,
     Born,

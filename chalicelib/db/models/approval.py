@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import crm  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import (
     Base,
     Born,

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import agent  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import Base, Born, Id, Instant, JsonList, Name, Short, Version, Words
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import tenant  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import Base, Born, Id, Instant, Json, Short, Version, Words, one_of
 from chalicelib.domain.integrations import CONNECTABLE, CredentialStatus
 

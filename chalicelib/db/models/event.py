@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import tenant  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Json, Short, Words
 
 

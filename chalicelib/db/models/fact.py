@@ -4,6 +4,7 @@ from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import agent  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import Base, Born, Id, Short
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chalicelib.db.models import agent  # noqa: F401 - foreign keys lead there
 from chalicelib.db.models.base import Base, Born, Count, Id, Instant, Short, Version, one_of
 from chalicelib.domain.money import AlertReason, BudgetUnit, EntryStatus, Payer
 

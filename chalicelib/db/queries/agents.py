@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from chalicelib.db.models import AgentConfig
+from chalicelib.db.models.agent import AgentConfig
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ids import TenantScope
 

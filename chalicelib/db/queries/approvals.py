@@ -9,7 +9,8 @@ from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
 from chalicelib.db.driver import Deferred, defer
-from chalicelib.db.models import ApprovalItem, User
+from chalicelib.db.models.approval import ApprovalItem
+from chalicelib.db.models.tenant import User
 from chalicelib.domain.errors import NotFound
 from chalicelib.domain.ids import TenantScope
 

@@ -6,7 +6,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from chalicelib.db.models import Budget, BudgetAlert, UsageDay, UsageMonth
+from chalicelib.db.models.money import Budget, BudgetAlert, UsageDay, UsageMonth
 from chalicelib.domain.ids import TenantScope
 
 _THIS_MONTH = func.date_trunc("month", func.timezone("UTC", func.app_now()))

@@ -7,7 +7,8 @@ from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from chalicelib.db.driver import execute_and_commit
-from chalicelib.db.models import Customer, IntegrationCredential
+from chalicelib.db.models.edge import IntegrationCredential
+from chalicelib.db.models.tenant import Customer
 from chalicelib.domain.ids import CredentialId, TenantScope
 from chalicelib.domain.integrations import CredentialStatus, Provider
 

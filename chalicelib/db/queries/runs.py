@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm import defer as defer_column
 
 from chalicelib.db.driver import Deferred, defer, execute_and_commit, sqlstate
-from chalicelib.db.models import AgentConfig, AgentRun, AgentRunStep, UsageEntry
+from chalicelib.db.models.agent import AgentConfig, AgentRun, AgentRunStep
+from chalicelib.db.models.money import UsageEntry
 from chalicelib.db.pages import AnyOf, Key, Slice, page, page_across
 from chalicelib.domain.errors import LeaseLost, NotFound
 from chalicelib.domain.ids import RunId, TenantScope

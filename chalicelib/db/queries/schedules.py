@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, select, text
 from sqlalchemy.orm import Session
 
 from chalicelib.db.driver import defer
-from chalicelib.db.models import AgentConfig, ScheduleFire
+from chalicelib.db.models.agent import AgentConfig, ScheduleFire
 from chalicelib.domain.ids import TenantScope
 
 _DUE = text("""

@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, func, select, text
 from sqlalchemy.orm import Session
 
-from chalicelib.db.models import AgentConfig, UsageDay, UsageEntry
+from chalicelib.db.models.agent import AgentConfig
+from chalicelib.db.models.money import UsageDay, UsageEntry
 from chalicelib.db.pages import AnyOf, Key, Slice, page, page_across
 from chalicelib.domain.ids import TenantScope
 from chalicelib.domain.money import EntryStatus, Grouping

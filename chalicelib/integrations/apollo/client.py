@@ -19,7 +19,7 @@ from chalicelib.domain import quotes
 from chalicelib.domain.companies import Company, CompanyPage, IdealCustomer
 from chalicelib.domain.errors import CredentialRejected, Invalid, ProviderBusy, ProviderFailed
 from chalicelib.domain.people import Person, PersonPage, PersonRef, WantedPeople
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.domain.quotas import CallQuotas, Credits
 from chalicelib.integrations.apollo import companies, failures, limits, people
 from chalicelib.integrations.apollo.values import domain_of

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib.domain.errors import ProviderFailed
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Caller
+from chalicelib.domain.providers import Caller
 from chalicelib.integrations.apollo import failures
 from chalicelib.integrations.apollo.limits import rate_news
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from chalicelib.domain.errors import ProviderFailed
 from chalicelib.domain.money import Charge
-from chalicelib.domain.ports import Answer, Caller
+from chalicelib.domain.providers import Answer, Caller
 from chalicelib.integrations.openai import failures, prompt
 from chalicelib.integrations.openai.prices import is_openais
 from chalicelib.integrations.openai.rates import news_of

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from chalicelib.db.models import Customer
+from chalicelib.db.models.tenant import Customer
 from chalicelib.db.queries import approvals as queries
 from chalicelib.db.work import Work
 

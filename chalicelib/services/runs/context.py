@@ -34,7 +34,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.facts import Keeps
 from chalicelib.domain.integrations import Held
 from chalicelib.domain.money import Gate, Meter, Quote, Refusal, Terms
-from chalicelib.domain.ports import Caller, CompanySource, LanguageModel, PeopleSource
+from chalicelib.domain.providers import Caller, CompanySource, LanguageModel, PeopleSource
 from chalicelib.domain.runs import IN_FLIGHT, LONGEST_CALL, TRIES, TROUBLE, backoff
 from chalicelib.faults import Point, reach
 from chalicelib.integrations.not_configured import NotConfigured

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from chalicelib import tracing
 from chalicelib.agents import registry
 from chalicelib.agents.base import Agent
-from chalicelib.db.models import AgentConfig, AgentRun
+from chalicelib.db.models.agent import AgentConfig, AgentRun
 from chalicelib.db.queries import agents as configs
 from chalicelib.db.queries import runs as queries
 from chalicelib.db.work import Work
