@@ -11,7 +11,8 @@ from chalicelib.api.http import Out, Page, route
 from chalicelib.api.listing import page_of
 from chalicelib.api.pages import Keyset, Listing
 from chalicelib.api.parsing import In, Line
-from chalicelib.db.models.crm import Account, Contact, OutreachEmail
+from chalicelib.db.models.crm import Account, Contact
+from chalicelib.db.models.outreach import OutreachEmail
 from chalicelib.db.pages import Key, Slice, page
 from chalicelib.db.queries import crm as queries
 from chalicelib.db.work import Work

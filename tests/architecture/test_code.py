@@ -17,6 +17,7 @@ from chalice.app import SQSEventConfig
 import chalicelib
 from chalicelib.agents import registry
 from chalicelib.api.problems import STATUS, status_of
+from chalicelib.db.models import every
 from chalicelib.domain import errors
 from chalicelib.domain.errors import AppError
 from chalicelib.settings import Queues, Settings
@@ -196,10 +197,47 @@ def imported_by(statement: str) -> set[str]:
 
 
 def test_importing_the_app_loads_no_provider_no_aws_and_nothing_of_this_machine() -> None:
-    """Seen red with `import boto3` at the top of bootstrap.py."""
-    loaded = imported_by("import app")
-    assert "chalicelib.workers.runs" in loaded
+    """Seen red with `import boto3` at the top of bootstrap.py, and with `import jwt` at the top of api/runs.py."""
+    loaded = imported_by("import app; list(app.app.routes)")
+    assert {"chalicelib.workers.runs", "chalicelib.api.runs"} <= loaded
     assert [name for name in SLOW_TO_IMPORT if name in loaded] == []
+
+
+def test_a_function_of_a_queue_loads_no_route() -> None:
+    """Seen red with `routes.declared()` in app.py."""
+    loaded = imported_by("import app")
+    assert {name for name in loaded if name.startswith("chalicelib.api.")} == {"chalicelib.api.routes"}
+
+
+def test_a_request_loads_its_own_noun_only() -> None:
+    """Seen red with agents imported by the registry, with `every` imported by api/http.py, and with the whole
+    table brought for one path.
+    """
+    loaded = imported_by("import app; assert app.app.routes['/v1/runs/{run_id}'].keys() == {'GET'}")
+    brought = {name for name in loaded if name.startswith("chalicelib.")}
+    not_its_own = ("agents.lead_source", "agents.prompts", "api.agents", "api.openapi", "db.models.crm",
+                   "db.models.edge", "services.estimates", "services.integrations")  # fmt: skip
+    assert "chalicelib.api.runs" in brought
+    assert [name for name in not_its_own if f"chalicelib.{name}" in brought] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({path.stem for path in (ROOT / "chalicelib/db/models").glob("*.py")} - {"__init__", "base"}),
+)
+def test_a_module_of_tables_brings_those_that_its_foreign_keys_lead_to(name: str) -> None:
+    """Else a flush in a function that loaded no more would fail. Seen red with fact.py's import of agent left out."""
+    imported_by(
+        f"from chalicelib.db.models import {name}\n"
+        "from chalicelib.db.models.base import Base\n"
+        "assert Base.metadata.sorted_tables"
+    )
+
+
+def test_every_module_of_tables_is_known_to_every() -> None:
+    """Seen red with `fact` left out of every.py."""
+    modules = {path.stem for path in (ROOT / "chalicelib/db/models").glob("*.py")}
+    assert modules - {"__init__", "base", "every"} == set(every.__all__) - {"Base"}
 
 
 def test_no_module_of_the_product_loads_a_provider_or_aws_when_imported() -> None:

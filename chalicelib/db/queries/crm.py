@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from chalicelib.db.models.crm import Account, Contact, OutreachEmail
+from chalicelib.db.models.crm import Account, Contact
+from chalicelib.db.models.outreach import OutreachEmail
 from chalicelib.db.pages import one
 from chalicelib.domain.ids import TenantScope
 
