@@ -1,6 +1,6 @@
 """Imported first, by app.py: while it imports the rest, nobody looks for garbage, since there is none.
 
-A hundred and fifty thousand objects are made that all stay. Looking through them again and again would take a fifth
+A hundred thousand objects are made that all stay. Looking through them again and again would take a fifth
 of a cold start.
 """
 

@@ -31,7 +31,7 @@ from chalice.app import Chalice
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from chalicelib.api import routes
+from chalicelib.api import http, routes
 from chalicelib.api.http import Route
 from chalicelib.db.driver import create
 from chalicelib.db.work import Database
@@ -148,8 +148,8 @@ class Api:
 
 
 @contextmanager
-def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
-    """Everything declared at this moment, served; `changes` are settings that differ."""
+def an_api(postgres: Postgres, *more: Route, **changes: object) -> Iterator[Api]:
+    """The product, and `more` routes of a test's own, served; `changes` are settings that differ."""
     name = f"http_{next(_numbers)}"
     postgres.create_database(name, template="template_bevyly")
     with _keys_served() as jwks_url, tempfile.TemporaryDirectory() as place, Sandbox() as providers:
@@ -178,17 +178,16 @@ def an_api(postgres: Postgres, **changes: object) -> Iterator[Api]:
         world.ours, world.theirs = a_tenant(world.database, "Ours"), a_tenant(world.database, "Theirs")
         app = Chalice(app_name="bevyly-agents")
         integrations = Integrations(world.database, vault_of(settings), Accounts(settings))
-        routes.register(
-            app,
-            Parts(
-                settings,
-                world.database,
-                TokenVerifier.of(settings),
-                NobodysIssuer(),
-                signals,
-                integrations,
-            ),
+        parts = Parts(
+            settings,
+            world.database,
+            TokenVerifier.of(settings),
+            NobodysIssuer(),
+            signals,
+            integrations,
         )
+        routes.register(app, parts)
+        http.register(app, more, parts)
         front = Front(0).start(app, Site(Path("/nonexistent"), ""))
         try:
             with httpx.Client(

@@ -58,7 +58,7 @@ def api(postgres: Postgres) -> Iterator[Api]:
     before = list(ROUTES)
     declare_stumbling()
     try:
-        with an_api(postgres) as made:
+        with an_api(postgres, ROUTES[-1]) as made:
             yield made
     finally:
         ROUTES[:] = before
