@@ -151,9 +151,11 @@ def install(engine: Engine) -> Engine:
     return engine
 
 
-def defer(
-    target: Session | Borrowed, statement: Executable, params: Mapping[str, Any] | None = None
-) -> "Deferred":
+Target = Session | Borrowed
+"""What a statement is given to. A connection costs half of what a session on it does."""
+
+
+def defer(target: Target, statement: Executable, params: Mapping[str, Any] | None = None) -> "Deferred":
     """Queue a statement for the next flight, before whatever that carries; COMMIT is a flight, too.
 
     It is encoded now and sent later: an error of the server comes from the statement that carried it, and
@@ -203,16 +205,33 @@ def _plain(statement: TextClause, dialect: Dialect) -> tuple[str, tuple[str, ...
 
 
 def execute_and_commit(
-    session: Session, statement: Executable, params: Mapping[str, Any] | None = None
+    target: Target, statement: Executable, params: Mapping[str, Any] | None = None
 ) -> Result[Any]:
     """The transaction's last statement, with its COMMIT in the same flight.
 
-    When it returns, the work is durable, and the session's own commit sends nothing. When the statement
-    fails, the server skips the COMMIT. A further statement before the session's commit or rollback raises.
+    When it returns, the work is durable, and the target's own commit sends nothing. When the statement
+    fails, the server skips the COMMIT. A further statement before the target's commit or rollback raises.
     The same as the execution option `final=True` after a flush.
     """
-    session.flush()
-    return session.execute(statement, params, execution_options={"final": True})
+    if isinstance(target, Session):
+        target.flush()
+    elif (done := _commit_with_text(target, statement, params or {})) is not None:
+        return done
+    return target.execute(statement, params, execution_options={"final": True})
+
+
+def _commit_with_text(
+    borrowed: Borrowed, statement: Executable, params: Mapping[str, Any]
+) -> Result[Any] | None:
+    """`execute_and_commit` without SQLAlchemy's execution, as `_queue_text` is `defer` without it; None likewise."""
+    transaction = borrowed.get_transaction()
+    if not isinstance(statement, TextClause) or transaction is None or borrowed.in_nested_transaction():
+        return None
+    queued = _queue_text(borrowed, statement, params)
+    if queued is None:
+        return None
+    transaction.commit()
+    return queued.result()
 
 
 def sqlstate(error: DBAPIError) -> str | None:
@@ -253,9 +272,7 @@ class Deferred:
             if step.columns is None:
                 self._rows = []
             elif self._cursor is None or self._context is None:
-                keys = SimpleResultMetaData([column["name"] for column in step.columns])
-                plain: IteratorResult[Any] = IteratorResult(keys, iter(step.rows))
-                self._rows = plain.all()
+                self._rows = self.result().all()
             else:
                 self._cursor.show(step)
                 result: CursorResult[Any] = CursorResult(
@@ -263,6 +280,12 @@ class Deferred:
                 )
                 self._rows = result.all()
         return self._rows
+
+    def result(self) -> Result[Any]:
+        """The rows of a statement that was queued plainly, as the driver reads them; to be read once."""
+        step = self._landed()
+        keys = SimpleResultMetaData([column["name"] for column in step.columns or ()])
+        return IteratorResult(keys, iter(step.rows or ()))
 
     @property
     def rowcount(self) -> int:
@@ -406,9 +429,18 @@ class Connection(pg8000.Connection):  # type: ignore[misc]  # pg8000 has no type
             self._committed = False
         elif self._in_transaction or self._deferred:
             self._may_send()
-            self._fly([*self._lead(), _turn(_COMMIT)])
+            try:
+                self._fly([*self._lead(), _turn(_COMMIT)])
+            except Exception:
+                self._end_after_failed_commit()
+                raise
         elif self.broken:
             self._may_send()
+
+    def _end_after_failed_commit(self) -> None:
+        """Roll back where what travelled with the COMMIT failed: who commits takes the transaction to be over."""
+        with suppress(pg8000.Error, OSError):
+            self.rollback()
 
     def rollback(self) -> None:
         """One flight; nothing when there is nothing to undo. A closed connection was rolled back by that."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from chalicelib import tracing
@@ -41,9 +41,9 @@ HURRY = text("SELECT hurry(:lock, :statement)")
 
 @dataclass(slots=True)
 class Work:
-    """A transaction in progress: who acts, in which session, at what moment."""
+    """A transaction in progress: who acts, on which connection, at what moment."""
 
-    session: Session
+    connection: Connection
     actor: Actor
     settings: Settings
     moment: Callable[[], datetime]
@@ -55,6 +55,14 @@ class Work:
     emitted: bool = False  # a stored function emitted already
     effects_in: timedelta | None = None
     after: list[Callable[[], None]] = field(default_factory=list)  # best effort, once committed
+    _session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The transaction for who asks with the ORM. Made when it is first asked for."""
+        if self._session is None:
+            self._session = Session(self.connection, expire_on_commit=False, autoflush=False)
+        return self._session
 
     @property
     def now(self) -> datetime:
@@ -83,12 +91,22 @@ class Work:
         """Have a worker look at this tenant after the commit."""
         self.rings = True
 
+    def flush_session(self) -> None:
+        """Write the ORM's changes."""
+        if self._session is not None:
+            self._session.flush()
+
+    def close_session(self) -> None:
+        """Let go of the ORM's objects, which stay readable. The transaction is over."""
+        if self._session is not None:
+            self._session.close()
+
     def flush(self) -> Deferred | None:
         """Queue what was gathered, to travel with the next flight. Returns the ring's handle, if it rings."""
         if not (self.entries or self.events or self.rings):
             return None
         flushed = defer(
-            self.session,
+            self.connection,
             FLUSH,
             {
                 "customer": self.actor.customer_id,
@@ -132,14 +150,15 @@ class Database:
 
         Raises NotSignedIn for somebody who has no active user here.
         """
-        with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
+
+        def enter(connection: Connection) -> Work:
             given = {
                 "issuer": issuer,
                 "subject": subject,
                 "fake_now": self._fake_now(),
                 "sinks": self._sinks(),
             }
-            person = session.execute(ENTER, given).one_or_none()
+            person = connection.execute(ENTER, given).one_or_none()
             if person is None:
                 raise NotSignedIn(
                     "No active user here belongs to this sign-in. Ask an administrator of your team.",
@@ -153,23 +172,37 @@ class Database:
                 email=person.email,
             )
             moment: datetime = person.moment
-            work = Work(session, actor, self.settings, lambda: moment, request_id)
+            return Work(connection, actor, self.settings, lambda: moment, request_id)
+
+        with self._transaction(enter) as work:
             yield work
-            ring = work.flush()
-        self._after(work, ring)
 
     @contextmanager
     def enter(self, actor: Actor, *, request_id: str | None = None) -> Iterator[Work]:
         """A tenant's transaction whose actor is known already; entering costs no flight of its own."""
-        with Session(self.app, expire_on_commit=False, autoflush=False) as session, session.begin():
-            entered = defer(
-                session,
-                ENTER_TENANT,
-                {"customer": actor.customer_id, "fake_now": self._fake_now(), "sinks": self._sinks()},
-            )
-            work = Work(session, actor, self.settings, lambda: _moment(entered), request_id)
+
+        def enter(connection: Connection) -> Work:
+            given = {"customer": actor.customer_id, "fake_now": self._fake_now(), "sinks": self._sinks()}
+            entered = defer(connection, ENTER_TENANT, given)
+            return Work(connection, actor, self.settings, lambda: _moment(entered), request_id)
+
+        with self._transaction(enter) as work:
             yield work
-            ring = work.flush()
+
+    @contextmanager
+    def _transaction(self, enter: Callable[[Connection], Work]) -> Iterator[Work]:
+        """Commits what the caller did and gathered, then does what was to be done after that."""
+        work: Work | None = None
+        with self.app.connect() as connection:
+            try:
+                with connection.begin():
+                    work = enter(connection)
+                    yield work
+                    ring = work.flush()
+                    work.flush_session()
+            finally:
+                if work is not None:
+                    work.close_session()
         self._after(work, ring)
 
     @contextmanager

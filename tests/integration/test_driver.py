@@ -360,6 +360,59 @@ def test_a_statement_inside_a_savepoint_cannot_be_final(sessions: sessionmaker[S
         driver.execute_and_commit(session, text("SELECT 1"))
 
 
+INSERT_TEAM = text("INSERT INTO teams VALUES (:id, :name) RETURNING id, name")
+
+
+def test_plain_text_and_its_commit_on_a_connection_are_one_flight(
+    ours: Engine, proxy: FlightCounter, server: Postgres
+) -> None:
+    """Seen red with the commit left to the block's end."""
+    with ours.connect() as connection, connection.begin():
+        driver.defer(connection, text("SELECT set_config('app.customer_id', :id, true)"), {"id": "c1"})
+        row = driver.execute_and_commit(connection, INSERT_TEAM, {"id": 2, "name": "second"}).one()
+        assert (row.id, row.name) == (2, "second")
+        assert server.execute("SELECT name FROM teams WHERE id = 2", database="driver") == [["second"]]
+    assert proxy.flights == 1
+
+
+def test_plain_text_on_a_connection_that_fails_commits_nothing(ours: Engine) -> None:
+    """And the connection is fit for the next one. Seen red without the rollback after a commit that failed."""
+    with pytest.raises(DBAPIError, match="23505") as caught, ours.connect() as connection, connection.begin():
+        driver.defer(connection, INSERT_TEAM, {"id": 2, "name": "second"})
+        driver.execute_and_commit(connection, INSERT_TEAM, {"id": 3, "name": "first"})
+    assert driver.sqlstate(caught.value) == "23505"
+    assert names(ours) == ["first"]
+
+
+def test_a_commit_that_carries_a_failure_leaves_a_connection_fit_for_the_next(ours: Engine) -> None:
+    """Here SQLAlchemy rolls back, in the next test nobody but us does."""
+    with pytest.raises(DBAPIError, match="23505"), ours.connect() as connection, connection.begin():
+        driver.defer(connection, INSERT_TEAM, {"id": 3, "name": "first"})
+    assert names(ours) == ["first"]
+
+
+def test_nothing_may_follow_plain_text_that_committed(ours: Engine) -> None:
+    """Else it would be in a transaction that nobody commits."""
+    with ours.connect() as connection, connection.begin():
+        driver.execute_and_commit(connection, INSERT_TEAM, {"id": 2, "name": "second"})
+        with pytest.raises(InvalidRequestError, match="closed transaction"):
+            connection.execute(INSERT_TEAM, {"id": 3, "name": "third"})
+        with pytest.raises(InvalidRequestError, match="closed transaction"):
+            driver.defer(connection, INSERT_TEAM, {"id": 4, "name": "fourth"})
+    assert names(ours) == ["first", "second"]
+
+
+def test_plain_text_on_a_connection_inside_a_savepoint_cannot_be_final(ours: Engine) -> None:
+    """Seen red without the question whether there is a savepoint."""
+    with (
+        ours.connect() as connection,
+        connection.begin(),
+        connection.begin_nested(),
+        pytest.raises(InvalidRequestError, match="savepoint"),
+    ):
+        driver.execute_and_commit(connection, text("SELECT 1"))
+
+
 def test_a_savepoint_rolled_back_leaves_the_rest(sessions: sessionmaker[Session], ours: Engine) -> None:
     with sessions.begin() as session:
         driver.defer(session, insert(TEAMS), {"id": 2, "name": "second"})

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import defer as defer_column
 
-from chalicelib.db.driver import Deferred, defer, execute_and_commit, sqlstate
+from chalicelib.db.driver import Deferred, Target, defer, execute_and_commit, sqlstate
 from chalicelib.db.models.agent import AgentConfig, AgentRun, AgentRunStep
 from chalicelib.db.models.money import UsageEntry
 from chalicelib.db.pages import AnyOf, Key, Slice, page, page_across
@@ -98,13 +98,13 @@ class Answer:
     refusal: Refusal | None  # of the calls that were to be booked
 
 
-def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any]:
+def claim(target: Target, *, token: str, limit: int, enabled: bool, sinks: Sequence[str]) -> Row[Any]:
     """Take the tenant's best due run and commit, in one flight. `id` is None when there is none or no slot.
 
     `attempt` counts this claim. `rings` says whether a message is owed, `told` whether events were emitted.
     """
     return execute_and_commit(
-        session,
+        target,
         _CLAIM,
         {
             "token": token,
@@ -118,13 +118,13 @@ def claim(session: Session, *, token: str, limit: int, enabled: bool, sinks: Seq
     ).one()
 
 
-def fence(session: Session, lease: Lease, *, queue: bool = False) -> Deferred:
+def fence(target: Target, lease: Lease, *, queue: bool = False) -> Deferred:
     """Hold the run until commit, or have the transaction's next flight raise; see `lost`."""
-    return defer(session, _FENCE, {"run": lease.run_id, "token": lease.token, "lease": LEASE, "queue": queue})
+    return defer(target, _FENCE, {"run": lease.run_id, "token": lease.token, "lease": LEASE, "queue": queue})
 
 
 def checkpoint(
-    session: Session,
+    target: Target,
     lease: Lease,
     written: Written,
     *,
@@ -134,7 +134,7 @@ def checkpoint(
 ) -> Deferred:
     """Fence, record results, and book calls at one quote, all or none, with the next flight; see `answer`."""
     return defer(
-        session,
+        target,
         _CHECKPOINT,
         {
             "run": lease.run_id,
@@ -174,7 +174,7 @@ def limits_changed(session: Session, config_id: str) -> int:
 
 
 def give_back(
-    session: Session,
+    target: Target,
     lease: Lease,
     *,
     due: timedelta,
@@ -188,7 +188,7 @@ def give_back(
     `rings` says whether a message is owed, `ended` whether the run is over.
     """
     return execute_and_commit(
-        session,
+        target,
         _YIELD,
         {
             "run": lease.run_id,
@@ -204,7 +204,7 @@ def give_back(
 
 
 def finish(
-    session: Session,
+    target: Target,
     lease: Lease,
     written: Written,
     *,
@@ -222,7 +222,7 @@ def finish(
     With a `next_token` the tenant's best due run is taken in its place. Answers what `claim` does.
     """
     return execute_and_commit(
-        session,
+        target,
         _FINISH,
         {
             "run": lease.run_id,
@@ -268,11 +268,11 @@ def cancel_pending_of(
     return int(session.execute(_CANCEL_PENDING_OF, parameters).scalar_one())
 
 
-def add(session: Session, run: AgentRun) -> None:
+def add(target: Target, run: AgentRun) -> None:
     """Store a new run with the next flight, which may be the one that commits."""
     names = [column.name for column in AgentRun.__table__.columns]
     stored = {name: getattr(run, name) for name in names if name in run.__dict__}
-    defer(session, insert(AgentRun), stored)
+    defer(target, insert(AgentRun), stored)
 
 
 def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:

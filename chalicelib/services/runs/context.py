@@ -439,7 +439,7 @@ class DurableRun:
             with self.database.enter(self.actor) as work:
                 if self._proposes():
                     queries.fence(
-                        work.session, self.lease
+                        work.connection, self.lease
                     )  # the run's lock comes before those of its proposals
                 answered = self._write(work, reserved, current_step=current_step, counts=counts)
                 yield work, answered
@@ -471,7 +471,7 @@ class DurableRun:
             total=self._total,
         )
         answered = queries.checkpoint(
-            work.session,
+            work.connection,
             self.lease,
             written,
             calls=[entry.as_row() for entry in reserved],

@@ -75,7 +75,7 @@ class Engine:
         token = new_id("RunId")
         with self.database.enter(actor) as work:
             row = queries.claim(
-                work.session,
+                work.connection,
                 token=token,
                 limit=settings.agents_max_concurrent_runs,
                 enabled=settings.agents_enabled,
@@ -254,10 +254,10 @@ class _Visit:
             run.write_proposals()
         with self._fenced() as work:
             if run is not None and run.unwritten:
-                queries.fence(work.session, self.lease, queue=True)
+                queries.fence(work.connection, self.lease, queue=True)
                 run.write_rest(work)
             row = queries.give_back(
-                work.session,
+                work.connection,
                 self.lease,
                 due=due,
                 reason=reason,
@@ -277,7 +277,7 @@ class _Visit:
         reach(Point.BEFORE_END)
         with self._fenced() as work:
             row = queries.finish(
-                work.session,
+                work.connection,
                 self.lease,
                 queries.Written() if run is None else run.rest(),
                 status=status.value,

@@ -65,7 +65,7 @@ def start(
     run = _accepted(work, agent, saved, config=config, inputs=given, trigger=trigger)
     if slot is not None:
         run.slot_at, run.slots_covered = slot.at, slot.covers
-    queries.add(work.session, run)
+    queries.add(work.connection, run)
     _announce(work, run)
     return run
 
@@ -80,7 +80,7 @@ def start_for_events(work: Work, *, config_id: AgentConfigId, causation: Causati
     config = check_config(agent, saved.config)
     run = _accepted(work, agent, saved, config=config, inputs={}, trigger=Trigger.EVENT)
     run.causation = causation.as_json()
-    queries.add(work.session, run)
+    queries.add(work.connection, run)
     _announce(work, run)
     return run
 
@@ -148,7 +148,7 @@ def replay(work: Work, run_id: RunId, *, from_checkpoints: bool) -> AgentRun:
     )
     if from_checkpoints and old.agent_version == agent.version:
         run.attempt = 1  # so that the first worker reads the record
-    queries.add(work.session, run)
+    queries.add(work.connection, run)
     if run.attempt:
         queries.copy_steps(work.session, work.actor.scope, source=old.id, target=run.id)
     _announce(work, run)
