@@ -4,9 +4,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, case, func, insert, select, text
+from sqlalchemy import ColumnElement, Row, TextClause, case, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import defer as defer_column
@@ -270,9 +272,22 @@ def cancel_pending_of(
 
 def add(target: Target, run: AgentRun) -> None:
     """Store a new run with the next flight, which may be the one that commits."""
-    names = [column.name for column in AgentRun.__table__.columns]
-    stored = {name: getattr(run, name) for name in names if name in run.__dict__}
-    defer(target, insert(AgentRun), stored)
+    stored = {name: getattr(run, name) for name in _COLUMNS if name in run.__dict__}
+    written = {name: json.dumps(value) if name in _JSON else value for name, value in stored.items()}
+    defer(target, _insert(tuple(stored)), written)
+
+
+_COLUMNS: Final = tuple(column.name for column in AgentRun.__table__.columns)
+_JSON: Final = frozenset(
+    column.name for column in AgentRun.__table__.columns if isinstance(column.type, JSONB)
+)
+
+
+@cache
+def _insert(names: tuple[str, ...]) -> TextClause:
+    """As plain text, which costs a fraction of a built statement."""
+    values = (f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}" for name in names)
+    return text(f"INSERT INTO agent_runs ({', '.join(names)}) VALUES ({', '.join(values)})")  # noqa: S608 - columns' names
 
 
 def get(session: Session, scope: TenantScope, run_id: str) -> AgentRun:
