@@ -181,25 +181,6 @@ def test_a_data_key_opens_only_for_a_credential() -> None:
         assert keys == ["customer", "provider", "credential"]
 
 
-def test_functions_that_read_their_own_secrets_may_read_no_others() -> None:
-    given = StageFile.of("prod")
-    stacks = {**given.stacks, "functions": {**given.stacks["functions"], "SecretsReadBy": "functions"}}
-    reading = made("prod", given=StageFile("prod", stacks, given.concurrency))
-    assert checks.problems(reading) == []
-
-    def secrets(name: str) -> set[str]:
-        return {
-            what
-            for action, what in checks.grants(reading, Function(name, 60))
-            if action == "secretsmanager:GetSecretValue"
-        }
-
-    assert secrets("api_handler") == {"PlatformKeysSecretArn", "ClientSecretArn", "EdgeSecretArn"}
-    assert secrets("execute_run") == {"PlatformKeysSecretArn"}
-    assert secrets("relay_events") == set()
-    assert "OwnerSecretArn" not in json.dumps(reading.stacks["functions"].resources["ReadDatabasePasswords"])
-
-
 # Connections
 
 
