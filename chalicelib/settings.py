@@ -170,6 +170,8 @@ class _Reader:
 
     def words(self, name: str, default: str, *, known: tuple[str, ...]) -> list[str]:
         words = [word.strip() for word in self.text(name, default).split(",") if word.strip()]
+        if words == ["none"]:
+            return []
         if unknown := set(words) - set(known):
             raise MissingSetting(f"{name} knows {', '.join(known)}; not {', '.join(sorted(unknown))}.")
         return words

@@ -387,12 +387,23 @@ def people_sign_in_in_one_way(made: Installation) -> Problems:
             yield f"{name}: access tokens do not last 15 minutes"
 
 
+def _hands_errors_on(name: str, responses: Sequence[Mapping[str, Any]]) -> Problems:
+    if any(each.get("ResponsePagePath") or each.get("ResponseCode") for each in responses):
+        yield f"{name} answers errors in the API's place"
+    kept = set(ERRORS) - {each["ErrorCode"] for each in responses if each.get("ErrorCachingMinTTL") == 0}
+    if kept:
+        yield f"{name} gives one person's error to everybody for a while: {sorted(kept)}"
+
+
+ERRORS: Final = (400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504)
+"""What CloudFront keeps for ten seconds unless it is told not to."""
+
+
 def the_edge_hands_errors_on_and_says_who_asks(made: Installation) -> Problems:
     """Rendered with an API, whatever the stage's file says."""
     for name, resource in _with_api(made).of_type("AWS::CloudFront::Distribution").items():
         config = resource["Properties"]["DistributionConfig"]
-        if config.get("CustomErrorResponses"):
-            yield f"{name} answers errors in the API's place"
+        yield from _hands_errors_on(name, config.get("CustomErrorResponses", []))
         behavior = next((each for each in config["CacheBehaviors"] if each["PathPattern"] == "/api/*"), None)
         if behavior is None:
             yield f"{name} does not lead /api/* to the API"

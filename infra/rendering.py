@@ -66,6 +66,19 @@ def template_text(stack: str) -> str:
     return (HERE / "templates" / f"{stack}.yaml").read_text(encoding="utf-8")
 
 
+def sent_text(stack: str, stage: str) -> str:
+    """The template as it is sent, log groups named in plain words.
+
+    Only so does CloudFormation take those that a destroyed stage left into the new stack (ImportExistingResources).
+    """
+    return _GROUP.sub(
+        lambda found: found[0].replace("!Sub ", "").replace("${Stage}", stage), template_text(stack)
+    )
+
+
+_GROUP: Final = re.compile(r"^ +LogGroupName: !Sub .*\$\{Stage\}.*$", re.MULTILINE)
+
+
 @cache
 def template(stack: str) -> Template:
     """Read once; whoever changes it changes a copy."""

@@ -53,7 +53,7 @@ class ChallengeAnswer(In):
     """The first password of one's own, in answer to the challenge that a login got."""
 
     email: Email
-    session: str = Field(min_length=20, max_length=2048, repr=False)
+    session: str = Field(min_length=20, max_length=2500, repr=False)  # Cognito's own are up to 2,048
     new_password: Password = Field(repr=False)
 
 

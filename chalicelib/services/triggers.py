@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,13 +85,13 @@ def _event(row: Any) -> TriggerEvent:
     return TriggerEvent(row.event_type, row.aggregate_id, row.payload)
 
 
-def told_by(messages: Sequence[str]) -> list[Told]:
-    """Whom messages from the bus (EventBridge's envelope around our CloudEvent) are about, each once.
+def told_by(message: str) -> Told:
+    """Whom a message from the bus (EventBridge's envelope around our CloudEvent) is about.
 
     Raises ValueError for one that is not ours to read.
     """
-    told: dict[Told, None] = {}
-    for message in messages:
+    try:
         detail = json.loads(message)["detail"]
-        told[Told(CustomerId(str(detail["customerid"])), EventId(str(detail["id"])))] = None
-    return list(told)
+        return Told(CustomerId(str(detail["customerid"])), EventId(str(detail["id"])))
+    except (KeyError, TypeError):
+        raise ValueError("the message is about no event of ours") from None

@@ -4,13 +4,15 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.bootstrap import context
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.ids import CustomerId, is_id
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
 
 
 def time_left(lambda_context: Any) -> Callable[[], timedelta]:
@@ -27,6 +29,29 @@ def customer_of(body: str) -> CustomerId:
     return CustomerId(customer_id)
 
 
+def each_once(event: Any, read: Callable[[str], Key], do: Callable[[Key], object]) -> None:
+    """Do it once for all that a batch's messages are about, however many name the same.
+
+    A message that nobody can read, or that fails, keeps no other from being done. Raises the first failure in the end:
+    then the whole batch comes again, where the others find nothing to do.
+    """
+    wanted: dict[Key, None] = {}
+    failures: list[Exception] = []
+    for record in event:
+        try:
+            wanted[read(record.body)] = None
+        except ValueError as unreadable:
+            failures.append(unreadable)
+    for key in wanted:
+        try:
+            do(key)
+        except Exception as failed:
+            logger.exception("a message of a batch failed")
+            failures.append(failed)
+    if failures:
+        raise failures[0]
+
+
 def execute(event: Any) -> None:
     """Look at the tenant each message names."""
     for record in event:
@@ -37,8 +62,7 @@ def start_for_events(event: Any) -> None:
     """Note each event for the agents that wait for it."""
     from chalicelib.services.triggers import react, told_by
 
-    for told in told_by([record.body for record in event]):
-        react(context().database, told)
+    each_once(event, told_by, lambda told: react(context().database, told))
 
 
 def bury(event: Any) -> None:

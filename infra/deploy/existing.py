@@ -47,7 +47,7 @@ def look(cloud: Cloud, wanted: Wanted, record: Record | None) -> Existing:
     clocks = {each.name for each in wanted.rules} | {f"{name}-event" for name in names - known}
     return Existing(
         functions,
-        {name: reserved for name in functions if (reserved := _reserved(cloud, name)) is not None},
+        {name: most for name in functions if (most := reserved(cloud, name)) is not None},
         _mappings(cloud, functions),
         _rules(cloud, sorted(clocks)),
         {name: _policy(cloud, name) for name in functions},
@@ -89,10 +89,16 @@ def _made_by_chalice(cloud: Cloud, known: Container[str]) -> Iterator[str]:
                 yield name
 
 
-def _reserved(cloud: Cloud, name: str) -> int | None:
-    told = cloud.client("lambda").get_function_concurrency(FunctionName=name)
-    reserved: int | None = told.get("ReservedConcurrentExecutions")
-    return reserved
+def reserved(cloud: Cloud, name: str) -> int | None:
+    """How many at once only this function may run; None where nothing is said, or there is no such function."""
+    try:
+        told = cloud.client("lambda").get_function_concurrency(FunctionName=name)
+    except ClientError as error:
+        if code_of(error) in _GONE:
+            return None
+        raise
+    most: int | None = told.get("ReservedConcurrentExecutions")
+    return most
 
 
 def _policy(cloud: Cloud, name: str) -> str:

@@ -16,8 +16,9 @@ from infra.deploy import migrate
 from infra.deploy.bucket import Bucket, held_by, holder
 from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import Secrets, needed_outputs
+from infra.deploy.existing import reserved
 from infra.deploy.given import Given
-from infra.deploy.stacks import STUCK, Stacks
+from infra.deploy.stacks import STUCK, Stacks, way_out
 from infra.functions import ROOT, Function, of_app
 from infra.package.build import Built
 from infra.package.target import PackageError
@@ -156,8 +157,8 @@ class Preflight:
             found = self.stacks.find(name)
             if found is not None and found["StackStatus"] in STUCK:
                 yield (
-                    f"Stack {name} is stuck: {found['StackStatus']}. "
-                    f"`aws cloudformation continue-update-rollback --stack-name {name}`, or delete it."
+                    f"Stack {name} is stuck: {found['StackStatus']}. Its events say why; then "
+                    f"{way_out(name, found['StackStatus'])}."
                 )
 
     def _queues(self, functions: list[Function]) -> Iterator[str]:
@@ -208,14 +209,23 @@ class Preflight:
         if empty:
             self.notes.append(f"no keys of the installation's own: {', '.join(empty)}; tenants need theirs")
 
+    def _reserved(self, given: Given | None) -> int:
+        """What the stage's functions have reserved already."""
+        names = given.file.concurrency if given is not None else ()
+        stage = self.cloud.stage
+        found = (reserved(self.cloud, Function(name, 0).deployed_name(stage)) for name in names)
+        return sum(each for each in found if each is not None)
+
     def _concurrency(self, given: Given | None) -> Iterator[str]:
-        limit = self.cloud.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+        account = self.cloud.client("lambda").get_account_settings()["AccountLimit"]
+        limit = account["ConcurrentExecutions"]
         wanted = sum(given.file.concurrency.values()) if given is not None else 0
-        if wanted + ALWAYS_UNRESERVED > limit:
+        others = max(limit - account.get("UnreservedConcurrentExecutions", limit) - self._reserved(given), 0)
+        if wanted + others + ALWAYS_UNRESERVED > limit:
             yield (
-                f"The account runs {limit} functions at once; the stage reserves {wanted}, and {ALWAYS_UNRESERVED} "
-                "stay unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent executions), or lower "
-                f"`concurrency` in infra/parameters/{self.cloud.stage}.json."
+                f"The account runs {limit} functions at once; the stage reserves {wanted}, others {others}, and "
+                f"{ALWAYS_UNRESERVED} stay unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent "
+                f"executions), or lower `concurrency` in infra/parameters/{self.cloud.stage}.json."
             )
 
 

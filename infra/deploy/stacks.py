@@ -6,7 +6,7 @@ What would lose data (a replaced or removed database, key, pool, bucket or queue
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -35,6 +35,15 @@ _NOTHING_TO_DO: Final = ("didn't contain changes", "No updates are to be perform
 _NEVER_MADE: Final = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
 STUCK: Final = frozenset({"ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
 _CANCELLED: Final = "cancelled"
+_PROTECTION: Final = "DeletionProtection"
+
+
+def way_out(name: str, status: str) -> str:
+    """The command for a stack that is stuck, as a part of a sentence."""
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return f"`aws cloudformation continue-update-rollback --stack-name {name}`"
+    return f"`aws cloudformation delete-stack --stack-name {name}`, and deploy again"
+
 
 Tell = Callable[[str], None]
 
@@ -92,6 +101,13 @@ class Stacks:
             DeployError: refused, failed (with the resource's own reason), or not done in time.
         """
         found = self._settled(stack.name)
+        if found is None and stack.parameters.get(_PROTECTION) == "true":
+            # Protected from the first moment, a database whose stack fails to be made could not be cleared away.
+            self.bring_up(
+                replace(stack, parameters={**stack.parameters, _PROTECTION: "false"}), may_replace=may_replace
+            )
+            self.bring_up(stack, may_replace=may_replace)
+            return "made"
         if found is not None and self._is_so(found, stack):
             return "unchanged"
         change_set = self._proposed(stack, exists=found is not None)
@@ -103,7 +119,10 @@ class Stacks:
             self._formation.delete_change_set(ChangeSetName=change_set["ChangeSetId"])
             raise
         since = self._latest_event(stack.name)
-        self._formation.execute_change_set(ChangeSetName=change_set["ChangeSetId"])
+        # What is kept when a stack is deleted is not kept when its first creation fails: the next try makes it again.
+        self._formation.execute_change_set(
+            ChangeSetName=change_set["ChangeSetId"], **({} if found else {"RetainExceptOnCreate": True})
+        )
         status = self._wait(stack.name)
         if status not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             raise DeployError(f"Stack {stack.name}: {status}. {self._reasons(stack.name, since)}")
@@ -139,8 +158,7 @@ class Stacks:
             return self._settled(name)
         if status in STUCK:
             raise DeployError(
-                f"Stack {name} is stuck: {status}. {self._reasons(name, None)} Mend that, then "
-                f"`aws cloudformation continue-update-rollback --stack-name {name}`, or delete the stack."
+                f"Stack {name} is stuck: {status}. {self._reasons(name, None)} Mend that, then {way_out(name, status)}."
             )
         return found
 

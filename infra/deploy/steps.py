@@ -23,7 +23,7 @@ from infra.deploy.state import Release, State, forget_old_releases
 from infra.functions import API_HANDLER, ROOT
 from infra.package.build import Built, build
 from infra.package.target import Architecture
-from infra.rendering import STACKS, template_text
+from infra.rendering import STACKS, sent_text, template_text
 
 BEFORE_THE_FUNCTIONS: Final = ("network", "data", "messaging", "identity", "functions", "edge")
 OPTIONAL: Final = "streaming"
@@ -93,7 +93,7 @@ class Context:
     def stack(self, name: str, **more: str) -> Stack:
         return Stack(
             self.cloud.stack_name(name),
-            template_text(name),
+            sent_text(name, self.options.stage),
             {**self.given.file.parameters(name), **more},
             self.options.stage,
         )

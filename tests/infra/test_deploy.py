@@ -8,7 +8,7 @@ reported by its name.
 import base64
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -427,6 +427,34 @@ def what_holds_data_is_not_removed_unless_it_is_named(stage: Stage) -> None:
     assert stacks.bring_up(after, may_replace=["Old"]) == "changed"
     assert stacks.take_down("data-at-risk")
     assert not stacks.take_down("data-at-risk")
+
+
+@told
+def a_database_is_protected_only_once_its_stack_is_there(stage: Stage) -> None:
+    """Else nobody could clear away a first creation that failed. Seen red with the parameter sent as it is."""
+    cloud = Cloud(STAGE)
+    stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
+    template = (
+        "Parameters: {Stage: {Type: String}, DeletionProtection: {Type: String, Default: 'false'}}\n"
+        "Resources: {Mine: {Type: AWS::SQS::Queue, Properties: {QueueName: !Sub 'is-${DeletionProtection}'}}}\n"
+    )
+    stack = Stack("protected", template, {"Stage": STAGE, "DeletionProtection": "true"}, STAGE)
+    sent: list[tuple[str, str, bool | None]] = []
+
+    def note(params: Mapping[str, Any], **_: Any) -> None:
+        given = {each["ParameterKey"]: each["ParameterValue"] for each in params["Parameters"]}
+        sent.append(
+            (params["ChangeSetType"], given["DeletionProtection"], params.get("ImportExistingResources"))
+        )
+
+    events = cloud.client("cloudformation").meta.events
+    events.register("provide-client-params.cloudformation.CreateChangeSet", note)
+    assert stacks.bring_up(stack) == "made"
+    events.unregister("provide-client-params.cloudformation.CreateChangeSet", note)
+    assert sent == [("CREATE", "false", True), ("UPDATE", "true", None)]
+    assert stacks.parameter("protected", "DeletionProtection") == "true"
+    assert stacks.bring_up(stack) == "unchanged"
+    assert stacks.take_down("protected")
 
 
 # New code, with chalice's record lost, a handler renamed, and somebody's hand in between

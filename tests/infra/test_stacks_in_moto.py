@@ -148,7 +148,7 @@ def test_an_event_goes_by_bus_and_rule_to_the_queue_that_agents_are_started_from
     settings = made.settings()
     event = {"id": "evt_1", "customerid": ACME, "type": "crm.contact.created", "specversion": "1.0"}
     assert EventBridgeSink(settings).publish([OutgoingEvent("evt_1", ACME, event)]) == [None]
-    (told,) = told_by(made.received(settings.queues.events))
+    (told,) = map(told_by, made.received(settings.queues.events))
     assert (told.customer_id, told.event_id) == (ACME, "evt_1")
 
 

@@ -14,7 +14,17 @@ from app import app
 from infra import checks, connections, rendering
 from infra.checks import CHECKS, Check, Installation, installation
 from infra.functions import ROOT, Function, of_app
-from infra.rendering import STACKS, STAGES, StageFile, Template, render, template, template_text
+from infra.rendering import (
+    STACKS,
+    STAGES,
+    StageFile,
+    Template,
+    parse,
+    render,
+    sent_text,
+    template,
+    template_text,
+)
 from tests.infra.breaks import BREAKS, Change
 
 REGIONS: Final = ["eu-central-1", "us-east-1"]
@@ -179,6 +189,16 @@ def test_a_data_key_opens_only_for_a_credential() -> None:
         assert condition["Null"] == {"kms:EncryptionContext:customer": "false"}
         keys = condition["ForAllValues:StringEquals"]["kms:EncryptionContextKeys"]
         assert keys == ["customer", "provider", "credential"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_log_group_is_sent_with_a_plain_name_and_nothing_else_is_changed(stack: str) -> None:
+    """CloudFormation takes none that a destroyed stage left where a function makes the name."""
+    sent = sent_text(stack, "dev")
+    assert not re.search(r"LogGroupName: !Sub", sent)
+    assert "${Stage}" in sent
+    parameters = StageFile.of("dev").parameters(stack)
+    assert render(parse(sent), parameters).resources == render(template(stack), parameters).resources
 
 
 # Connections

@@ -111,7 +111,7 @@ def test_what_an_event_starts_is_part_of_the_trace_that_caused_it(world: World, 
         trace=told,
     )
     body = json.dumps({"detail": {"id": event_id, "customerid": world.ours.customer_id}})
-    for event in told_by([body]):
+    for event in [told_by(body)]:
         react(world.database, event)
     (run,) = rows(
         world.database,

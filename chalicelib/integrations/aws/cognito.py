@@ -57,22 +57,24 @@ class CognitoIssuer:
         )
         challenge = answer.get("ChallengeName")
         if challenge == "NEW_PASSWORD_REQUIRED":
-            return Challenge(answer["Session"])
+            return Challenge(self._packed(answer.get("ChallengeParameters", {}), answer["Session"]))
         if challenge is not None:
             raise NotSignedIn("This account asks for a step that we do not offer.", code="unknown_challenge")
         return self._signed_in(answer)
 
     def answer_challenge(self, email: str, session: str, new_password: str) -> SignedIn:
         """Raises Invalid for a password against the pool's rules, NotSignedIn for a session that is over."""
+        name, _, session = session.rpartition(_SEPARATOR)
+        user = _decoded(name) if name else email
         try:
             answer = self._call(
                 "respond_to_auth_challenge",
                 ChallengeName="NEW_PASSWORD_REQUIRED",
                 Session=session,
                 ChallengeResponses={
-                    "USERNAME": email,
+                    "USERNAME": user,
                     "NEW_PASSWORD": new_password,
-                    **self._secret_hash(email),
+                    **self._secret_hash(user),
                 },
             )
         except NotSignedIn:
@@ -137,21 +139,34 @@ class CognitoIssuer:
             token = f"{_user_name(result['AccessToken'])}{_SEPARATOR}{token}"
         return SignedIn(result["AccessToken"], int(result["ExpiresIn"]), token)
 
+    def _packed(self, parameters: Mapping[str, Any], session: str) -> str:
+        """The session, and the pool's own name for the person: an alias will not do to answer a challenge."""
+        name = parameters.get("USER_ID_FOR_SRP")
+        return session if name is None else f"{_encoded(name)}{_SEPARATOR}{session}"
+
     def _unpacked(self, refresh_token: str) -> tuple[str, str]:
         if self.settings.cognito_client_secret is None:
             return "", refresh_token
         name, _, token = refresh_token.rpartition(_SEPARATOR)
-        try:
-            return base64.urlsafe_b64decode(name + "==").decode(), token
-        except ValueError:
-            raise _session_over() from None
+        return _decoded(name), token
+
+
+def _encoded(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).rstrip(b"=").decode()
+
+
+def _decoded(name: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(name + "==").decode()
+    except ValueError:
+        raise _session_over() from None
 
 
 def _user_name(access_token: str) -> str:
     """The pool's own name for the person, fit for a cookie; read from what Cognito just answered."""
     payload = access_token.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return base64.urlsafe_b64encode(str(claims["username"]).encode()).rstrip(b"=").decode()
+    return _encoded(str(claims["username"]))
 
 
 def _refuse(code: str) -> NoReturn:
