@@ -201,6 +201,18 @@ def test_a_log_group_is_sent_with_a_plain_name_and_nothing_else_is_changed(stack
     assert render(parse(sent), parameters).resources == render(template(stack), parameters).resources
 
 
+def test_while_the_vaults_key_is_changed_the_same_roles_may_use_both() -> None:
+    """Seen red with the other key left out of rotate_keys' statement."""
+    given, other = StageFile.of("prod"), "arn:aws:kms:eu-central-1:123456789012:key/other"
+    stacks = {**given.stacks, "functions": {**given.stacks["functions"], "OtherVaultKeyArn": other}}
+    reading = made("prod", given=StageFile("prod", stacks, given.concurrency))
+    assert checks.problems(reading) == []
+    for function in of_app(app, "prod"):
+        granted = {grant for grant in checks.grants(reading, function) if grant[0].startswith("kms:")}
+        of_both = {(action, other) for action, what in granted if what == "VaultKeyArn"}
+        assert {grant for grant in granted if grant[1] == other} == of_both
+
+
 # Connections
 
 
