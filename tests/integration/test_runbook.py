@@ -205,7 +205,7 @@ def commands() -> list[list[str]]:
 
 
 COMMANDS = commands()
-OF_THE_COMMAND_LINE = {"query", "output", "cli-binary-format"}
+OF_THE_COMMAND_LINE = {"query", "output", "cli-binary-format", "cli-read-timeout"}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words[:2]) for words in COMMANDS])
