@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from bench.measuring import Report, in_turns
 from bench.tenant import Tenant, a_tenant, registered, ungated
@@ -58,7 +58,6 @@ def measure() -> Report:
         with _filled(postgres, "many", many) as grown, _filled(postgres, "few", FEW) as young:
             filled = time.perf_counter() - started
             ours, theirs = in_turns(grown.sample, young.sample, runs=TIMES, warm_up=WARM_UP)
-            statements = grown.statements // (WARM_UP + TIMES)
             quiet = in_turns(grown.quiet_sample, young.quiet_sample, runs=QUIET_TIMES)
             sizes = {name: _megabytes(postgres, name) for name in ("many", "few")}
     return Report(
@@ -75,7 +74,6 @@ def measure() -> Report:
                 for name in grown.parts
             },
             "quiet_list": _compared(*quiet),
-            "statements": statements,
             "fill_seconds": round(filled),
         },
     )
@@ -100,7 +98,6 @@ class _Runs:
     quiet: Actor
     past: int  # runs that were there before
     parts: dict[str, list[float]] = field(default_factory=dict)
-    statements: int = 0
 
     def sample(self) -> float:
         before = {name: sum(times) for name, times in self.parts.items()}
@@ -118,9 +115,6 @@ class _Runs:
         if len(self._newest(self.quiet)) != LISTED:
             raise AssertionError("The quiet customer has no past.")
         return (time.perf_counter() - started) * 1000
-
-    def count(self, *_: object) -> None:
-        self.statements += 1
 
     def _timed(self, part: str, act: Callable[[], Any]) -> Any:
         started = time.perf_counter()
@@ -143,9 +137,7 @@ def _filled(postgres: Postgres, name: str, runs: int) -> Iterator[_Runs]:
         for table in ("agent_runs", "agent_run_steps"):
             postgres.execute(f"VACUUM (ANALYZE) {table}", database=name)
         postgres.execute("CHECKPOINT")
-        measured = _Runs(tenant, quiet, past)
-        event.listen(tenant.database.app, "before_cursor_execute", measured.count)
-        yield measured
+        yield _Runs(tenant, quiet, past)
 
 
 def _fill(postgres: Postgres, name: str, customers: tuple[Actor, Actor], runs: int) -> int:

@@ -10,6 +10,6 @@ gc.disable()
 
 
 def over() -> None:
-    """All is imported. What is there now stays for good, and is not looked through again."""
+    """What every event needs is imported. It stays for good, and is not looked through again."""
     gc.freeze()
     gc.enable()

@@ -19,6 +19,9 @@ class _Modules(Mapping[str, Agent]):
         agent: Agent = import_module(f"chalicelib.agents.{agent_type}").AGENT
         return agent
 
+    def __contains__(self, agent_type: object) -> bool:
+        return agent_type in self._types
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._types)
 
@@ -34,9 +37,6 @@ AGENTS: Mapping[str, Agent] = _Modules(
 
 def find(agent_type: str) -> Agent:
     """The agent of this type, or Invalid."""
-    try:
-        return AGENTS[agent_type]
-    except KeyError:
-        raise Invalid(
-            f"Unknown agent type: {agent_type}", pointer="/agentType", code="unknown_agent_type"
-        ) from None
+    if agent_type not in AGENTS:
+        raise Invalid(f"Unknown agent type: {agent_type}", pointer="/agentType", code="unknown_agent_type")
+    return AGENTS[agent_type]

@@ -52,8 +52,14 @@ def declared() -> "list[Route]":
 def _declared_by(name: str) -> "list[Route]":
     from chalicelib.api.http import ROUTES  # noqa: PLC0415 - an app that answers no request loads none of it
 
-    module = import_module(f"chalicelib.api.{name}")
-    return [route for route in ROUTES if route.handler.__module__ == module.__name__]
+    module = f"chalicelib.api.{name}"
+    try:
+        import_module(module)
+    except BaseException:
+        # Half of its routes may be declared; the next import declares them again.
+        ROUTES[:] = [route for route in ROUTES if route.handler.__module__ != module]
+        raise
+    return [route for route in ROUTES if route.handler.__module__ == module]
 
 
 class _Table(UserDict[str, dict[str, RouteEntry]]):
@@ -87,8 +93,12 @@ class _Table(UserDict[str, dict[str, RouteEntry]]):
             for name in names:
                 if name not in self._here:
                     routes = _declared_by(name)
-                    self._here.add(name)
-                    self._register(routes)
+                    self._here.add(name)  # first, since registering asks the table
+                    try:
+                        self._register(routes)
+                    except BaseException:
+                        self._here.discard(name)
+                        raise
 
     def _register(self, routes: "Iterable[Route]") -> None:
         from chalicelib.api import http  # noqa: PLC0415 - as above

@@ -210,7 +210,8 @@ def execute_and_commit(
     """The transaction's last statement, with its COMMIT in the same flight.
 
     When it returns, the work is durable, and the target's own commit sends nothing. When the statement
-    fails, the server skips the COMMIT. A further statement before the target's commit or rollback raises.
+    fails, the server skips the COMMIT. A further statement before the target's commit or rollback raises; of a
+    connection within its `with connection.begin()`, which is the only way to use one here.
     The same as the execution option `final=True` after a flush.
     """
     if isinstance(target, Session):
@@ -226,6 +227,8 @@ def _commit_with_text(
     """`execute_and_commit` without SQLAlchemy's execution, as `_queue_text` is `defer` without it; None likewise."""
     transaction = borrowed.get_transaction()
     if not isinstance(statement, TextClause) or transaction is None or borrowed.in_nested_transaction():
+        return None
+    if not transaction.is_active:  # it failed: what is queued now would travel with the next borrower's
         return None
     queued = _queue_text(borrowed, statement, params)
     if queued is None:

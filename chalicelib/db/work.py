@@ -55,7 +55,7 @@ class Work:
     emitted: bool = False  # a stored function emitted already
     effects_in: timedelta | None = None
     after: list[Callable[[], None]] = field(default_factory=list)  # best effort, once committed
-    _session: Session | None = None
+    _session: Session | None = field(default=None, init=False, repr=False)
 
     @property
     def session(self) -> Session:

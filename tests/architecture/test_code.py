@@ -55,6 +55,28 @@ def test_an_agent_that_pays_says_what_it_expects_to_pay(agent_type: str) -> None
     assert ("pays=" in source) == ("expects=" in source)
 
 
+def test_a_fault_in_an_agents_module_is_not_told_as_an_unknown_type() -> None:
+    """It is ours, not the user's. Seen red with `find` catching what the import raises."""
+    program = """
+import sys
+from chalicelib.agents import registry
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.endswith("lead_source"):
+            raise KeyError("a constant")
+sys.meta_path.insert(0, Finder())
+assert "lead_source" in registry.AGENTS
+try:
+    registry.find("lead_source")
+except KeyError:
+    print("said")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["said"]
+
+
 # Queues
 
 

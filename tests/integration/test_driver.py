@@ -385,9 +385,21 @@ def test_plain_text_on_a_connection_that_fails_commits_nothing(ours: Engine) -> 
 
 
 def test_a_commit_that_carries_a_failure_leaves_a_connection_fit_for_the_next(ours: Engine) -> None:
-    """Here SQLAlchemy rolls back, in the next test nobody but us does."""
+    """Here SQLAlchemy rolls back, in the test before nobody but us does."""
     with pytest.raises(DBAPIError, match="23505"), ours.connect() as connection, connection.begin():
         driver.defer(connection, INSERT_TEAM, {"id": 3, "name": "first"})
+    assert names(ours) == ["first"]
+
+
+def test_what_was_refused_is_not_left_for_who_borrows_the_connection_next(ours: Engine) -> None:
+    """Seen red without the question whether the transaction is active: their COMMIT made it durable."""
+    with ours.connect() as connection, connection.begin():
+        with pytest.raises(DBAPIError, match="23505"):
+            driver.execute_and_commit(connection, INSERT_TEAM, {"id": 3, "name": "first"})
+        with pytest.raises(InvalidRequestError):
+            driver.execute_and_commit(connection, INSERT_TEAM, {"id": 4, "name": "leftover"})
+    with ours.begin() as connection:
+        connection.execute(text("SELECT 1"))
     assert names(ours) == ["first"]
 
 

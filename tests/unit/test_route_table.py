@@ -12,6 +12,7 @@ from chalice.app import Chalice
 from chalice.deploy.validate import validate_routes
 
 from chalicelib.api import routes
+from local.processes import ROOT
 
 PATHS: Final = {declared.path for declared in routes.declared()}
 
@@ -77,6 +78,45 @@ def test_threads_that_ask_at_the_same_time_all_find_the_whole_noun() -> None:
         assert set(found) == {2}
 
 
+def test_a_noun_whose_import_fails_half_way_can_be_imported_later() -> None:
+    """Seen red with the half of its routes kept: it was declared twice from then on."""
+    program = """
+import sys, types
+from chalice.app import Chalice
+from chalicelib.api import http, routes
+from chalicelib.api.http import PUBLIC, Out, route
+fails = [True]
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "chalicelib.api.halved":
+            import importlib.machinery
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        def handler() -> Out: ...
+        handler.__module__ = module.__name__
+        route("GET", "/v1/halved", needs=PUBLIC("it is a test"), summary="")(handler)
+        if fails.pop():
+            fails.append(False)
+            raise OSError("no more files")
+        fails.append(False)
+sys.meta_path.insert(0, Finder())
+routes.NOUNS["halved"] = ("halved",)
+app = Chalice("test")
+routes.register(app)
+try:
+    app.routes["/v1/halved"]
+except OSError:
+    print("said")
+print(list(app.routes["/v1/halved"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["said", "['GET']"]
+
+
 def test_a_noun_that_does_not_import_says_so_each_time() -> None:
     """Rather than to answer 405 from then on. Seen red with the noun noted as here before it is imported."""
     program = """
@@ -91,5 +131,7 @@ for _ in range(2):
     except ImportError:
         print("said")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["said", "said"]
