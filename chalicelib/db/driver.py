@@ -210,8 +210,8 @@ def execute_and_commit(
     """The transaction's last statement, with its COMMIT in the same flight.
 
     When it returns, the work is durable, and the target's own commit sends nothing. When the statement
-    fails, the server skips the COMMIT. A further statement before the target's commit or rollback raises; of a
-    connection within its `with connection.begin()`, which is the only way to use one here.
+    fails, the server skips the COMMIT. A further statement before the target's commit or rollback raises.
+    A connection has to be within its own `with connection.begin()`, else a further statement begins anew.
     The same as the execution option `final=True` after a flush.
     """
     if isinstance(target, Session):
