@@ -58,7 +58,8 @@ class Settings:
     public_origin: str  # e.g. https://agents.example.com, the only Origin that may refresh
     api_prefix: str  # what stands before /v1 in the public address
     refresh_cookie_secure: bool
-    edge_secret: str | None = field(repr=False)  # the header with which CloudFront proves itself
+    edge_secrets: tuple[str, ...] = field(repr=False)  # any of them in a header proves CloudFront
+    edge_only: bool  # whoever comes past CloudFront is refused
     openai_api_key: str | None = field(repr=False)
     openai_base_url: str
     openai_default_model: str
@@ -114,7 +115,7 @@ class Settings:
             public_origin=read.text("PUBLIC_ORIGIN", "http://127.0.0.1:8000"),
             api_prefix=read.text("API_PREFIX", "/api"),
             refresh_cookie_secure=read.flag("REFRESH_COOKIE_SECURE", default=True),
-            edge_secret=read.optional("EDGE_SECRET"),
+            **read.edge(),
             openai_api_key=read.optional("OPENAI_API_KEY"),
             openai_base_url=read.text("OPENAI_BASE_URL", OPENAI_URL),
             openai_default_model=read.text("OPENAI_DEFAULT_MODEL", "gpt-6-luna"),
@@ -194,6 +195,15 @@ class _Reader:
             "vault_kms_key_id": self.text("VAULT_KMS_KEY_ID", "alias/bevyly"),
             "vault_key_file": key_file,
         }
+
+    def edge(self) -> dict[str, Any]:
+        """How CloudFront proves itself: by a word, or by either of two while it is changed for another."""
+        words, only = tuple(self.listed("EDGE_SECRET")), self.flag("EDGE_ONLY", default=False)
+        if only and not words:
+            raise MissingSetting(
+                "EDGE_ONLY=true needs EDGE_SECRET: without it nobody could prove to come by the edge."
+            )
+        return {"edge_secrets": words, "edge_only": only}
 
     def number(self, name: str, default: int, *, least: int = 0) -> int:
         value = self.optional(name)

@@ -12,7 +12,7 @@ is 2,000 at most. The proxy takes its percentage of that; what is left is for mi
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from infra.functions import Function, of_app
 from infra.rendering import STAGES, StageFile, template
@@ -80,16 +80,21 @@ def budget(given: StageFile, functions: Sequence[Function], *, pool_size: int = 
             f"Nothing limits how many run at once of {', '.join(unlimited)}: say maximum_concurrency in app.py, "
             f"or a figure under `concurrency` in infra/parameters/{given.stage}.json."
         )
-    data = {name: said.get("Default") for name, said in template("data")["Parameters"].items()}
-    data |= given.stacks["data"]
+    data, proxy = (_parameters(given, stack) for stack in ("data", "proxy"))
     return Budget(
         stage=given.stage,
         concurrency={name: most for name, most in limits.items() if most is not None},
         pool_size=pool_size,
         there=max_connections(smallest=float(data["MinCapacity"]), largest=float(data["MaxCapacity"])),
-        percent=int(data["ProxyConnectionsPercent"]),
+        percent=int(proxy["ProxyConnectionsPercent"]),
         alarm=int(given.stacks["observability"]["ConnectionsAlarm"]),
     )
+
+
+def _parameters(given: StageFile, stack: str) -> dict[str, Any]:
+    """As the stack is given them, or by default."""
+    declared = {name: said.get("Default") for name, said in template(stack)["Parameters"].items()}
+    return {**declared, **given.stacks[stack]}
 
 
 def _most_at_once(function: Function, given: StageFile) -> int | None:

@@ -24,6 +24,7 @@ STACKS: Final = (
     "identity",
     "functions",
     "edge",
+    "proxy",
     "observability",
     "streaming",
 )
@@ -36,8 +37,8 @@ Template = dict[str, Any]
 Resources = dict[str, dict[str, Any]]
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """YAML with CloudFormation's short forms."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # PyYAML has no types
+    """YAML with CloudFormation's short forms; ten times as quick where PyYAML has libyaml."""
 
 
 def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _FOREIGN = (
     "AWS_SECURITY_TOKEN",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "COGNITO_CLIENT_SECRET",
+    "EDGE_ONLY",
     "EDGE_SECRET",
 )
 """What a shell that also deploys may hold, and would lead the app somewhere else."""

@@ -173,7 +173,7 @@ def me(work: Work) -> MeOut:
 def _count_try(request: Request, context: Context, email: str) -> None:
     """Count this try before the issuer hears of it. The count stands whatever comes after."""
     most = context.settings.sign_in_attempts_per_15_minutes
-    address = request.viewer_address(context.settings.edge_secret)
+    address = request.viewer_address(context.settings.edge_secrets)
     keys: dict[str, Any] = {
         "emails": [_hashed("email", email)],
         "addresses": [_hashed("address", _net(address))],

@@ -37,7 +37,7 @@ from chalicelib.api.problems import problem_of
 from chalicelib.db.driver import defer
 from chalicelib.db.work import Database, Work
 from chalicelib.domain.access import Permission
-from chalicelib.domain.errors import AppError, Conflict, Invalid, NotSignedIn
+from chalicelib.domain.errors import AppError, Conflict, Invalid, NotPermitted, NotSignedIn
 from chalicelib.domain.ids import PREFIXES
 from chalicelib.domain.ports import Issuer, Signals
 from chalicelib.settings import Settings
@@ -139,13 +139,17 @@ class Request:
                 return value
         return None
 
-    def viewer_address(self, edge_secret: str | None) -> str:
+    def came_by_the_edge(self, edge_secrets: Sequence[str]) -> bool:
+        """Whether CloudFront has sent it on, which adds a secret that only it and we know."""
+        told = self.headers.get("x-bevyly-edge", "").encode()
+        return any(secrets.compare_digest(told, each.encode()) for each in edge_secrets)
+
+    def viewer_address(self, edge_secrets: Sequence[str]) -> str:
         """The address of the person's own machine, as far as it can be trusted.
 
         What CloudFront says counts only with the secret that CloudFront adds; else it is our caller's.
         """
-        told = self.headers.get("x-bevyly-edge", "")
-        if not edge_secret or not secrets.compare_digest(told.encode(), edge_secret.encode()):
+        if not self.came_by_the_edge(edge_secrets):
             return self.source_ip
         viewer = self.headers.get("x-bevyly-viewer", "")
         if _is_address(viewer):
@@ -479,11 +483,21 @@ def _own_context() -> Context:
 
 
 def _serve(declared: Route, request: Request, context: Context) -> Answer:
+    _must_come_by_the_edge(request, context.settings)
     with _entered(declared, request, context) as given:
         if "actor" not in declared.takes:
             return _respond(declared, request, context, given)
         actor = given["work"].actor
     return _respond(declared, request, context, {"actor": actor})
+
+
+def _must_come_by_the_edge(request: Request, settings: Settings) -> None:
+    """API Gateway has an address of its own, which no firewall at CloudFront guards."""
+    if settings.edge_only and not request.came_by_the_edge(settings.edge_secrets):
+        raise NotPermitted(
+            f"This address is not the API's. Ask {settings.public_origin}{settings.api_prefix}.",
+            code="not_by_the_edge",
+        )
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
 from sqlalchemy import URL
 
-from infra.deploy.cloud import APP, Cloud, DeployError
+from infra.deploy.cloud import APP, Cloud, DeployError, code_of
 from infra.functions import API_HANDLER, words
 from infra.rendering import StageFile
 
@@ -29,8 +30,11 @@ FROM_OUTPUTS: Final[Mapping[str, str]] = {
 """Settings that are an output as it is."""
 
 OF_THE_API: Final = ("EDGE_SECRET", "COGNITO_CLIENT_SECRET")
+EDGE_ONLY: Final = "EDGE_ONLY"
+"""Of the API, too, and true unless the stage's file says otherwise."""
 OF_PROVIDERS: Final = ("OPENAI_API_KEY", "APOLLO_API_KEY")
 ASKS_PROVIDERS: Final = frozenset({API_HANDLER, "execute_run"})
+EDGE: Final = "EdgeSecretArn"
 DATABASE_PORT: Final = 5432
 MOST_ENVIRONMENT: Final = 4096  # bytes of names and values, as Lambda counts
 MIGRATE: Final = "migrate"
@@ -45,22 +49,35 @@ class Secrets:
     system: Mapping[str, str]
     api: Mapping[str, str]  # settings
     providers: Mapping[str, str]  # settings; an empty one means that there is none
+    edge_version: str = ""  # of EDGE_SECRET: the one that CloudFront is to send
 
     def __repr__(self) -> str:
         return "Secrets(…)"
 
     @classmethod
-    def read(cls, cloud: Cloud, outputs: Mapping[str, str]) -> "Secrets":
-        """Raises DeployError that names every secret that is not filled."""
+    def read(cls, cloud: Cloud, outputs: Mapping[str, str], *, sent_by_the_edge: str = "") -> "Secrets":
+        """Of Secrets Manager.
+
+        Args:
+            cloud: the stage.
+            outputs: of the stacks.
+            sent_by_the_edge: the version of its secret that CloudFront sends now: the API takes that as well.
+
+        Raises:
+            DeployError: names every secret that is not filled.
+        """
         reader = _Reader(cloud, outputs)
+        edge, version = reader.edge()
+        before = reader.edge_of(sent_by_the_edge) if sent_by_the_edge not in {"", version} else ""
         made = cls(
             app=reader.fields("AppSecretArn", "username", "password"),
             system=reader.fields("SystemSecretArn", "username", "password"),
             api={
-                "EDGE_SECRET": reader.fields("EdgeSecretArn", "value")["value"],
+                "EDGE_SECRET": ",".join(filter(None, (edge, before))),
                 "COGNITO_CLIENT_SECRET": reader.fields("ClientSecretArn", "value")["value"],
             },
             providers=reader.optional("PlatformKeysSecretArn", *OF_PROVIDERS),
+            edge_version=version,
         )
         reader.fields("OwnerSecretArn", "username", "password")
         if reader.lacking:
@@ -82,9 +99,30 @@ class _Reader:
         return found
 
     def optional(self, output: str, *names: str) -> dict[str, str]:
-        arn = self._outputs[output]
-        said = json.loads(self._client.get_secret_value(SecretId=arn)["SecretString"])
+        said = json.loads(self._told(output)["SecretString"])
         return {name: str(said.get(name, "")) for name in names}
+
+    def edge(self) -> tuple[str, str]:
+        """What CloudFront is to send, and its version."""
+        told = self._told(EDGE)
+        value = str(json.loads(told["SecretString"]).get("value", ""))
+        if not value or "," in value:
+            self.lacking.append(f"{EDGE} (value{', without a comma' if value else ''})")
+        return value, str(told["VersionId"])
+
+    def edge_of(self, version: str) -> str:
+        """What CloudFront sent at a version; nothing once Secrets Manager has dropped that."""
+        try:
+            told = self._told(EDGE, VersionId=version)
+        except ClientError as error:
+            if code_of(error) == "ResourceNotFoundException":
+                return ""
+            raise
+        return str(json.loads(told["SecretString"]).get("value", ""))
+
+    def _told(self, output: str, **more: str) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = self._client.get_secret_value(SecretId=self._outputs[output], **more)
+        return told
 
 
 def needed_outputs() -> frozenset[str]:
@@ -123,10 +161,12 @@ def render(
     """
     if missing := needed_outputs() - outputs.keys():
         raise DeployError(f"The stacks have no outputs {', '.join(sorted(missing))}.")
-    everybodys = _environment(given.stage, outputs, secrets, settings)
+    edge_only = {EDGE_ONLY: str(settings.get(EDGE_ONLY, "true"))}
+    others = {name: value for name, value in settings.items() if name != EDGE_ONLY}
+    everybodys = _environment(given.stage, outputs, secrets, others)
     functions = {}
     for name, role in roles(outputs).items():
-        own = {**secrets.api} if name == API_HANDLER else {}
+        own = {**secrets.api, **edge_only} if name == API_HANDLER else {}
         own |= {k: v for k, v in secrets.providers.items() if v and name in ASKS_PROVIDERS}
         _fits(name, {**everybodys, **own})
         functions[name] = {

@@ -4,7 +4,6 @@ It is not one of chalice's, so it can have the new code while all others still h
 """
 
 import base64
-import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import DeployError
 from infra.deploy.existing import function
+from infra.deploy.invoking import FunctionFailedError, NotHeardError, invoke
 from infra.package.target import RUNTIME
 
 HANDLER: Final = "migrations.function.handler"
@@ -117,23 +116,18 @@ def run(bucket: Bucket, pem: str) -> Mapping[str, Any]:
     Raises:
         DeployError: it failed; the old code still serves.
     """
-    client = bucket.cloud.client("lambda", patient=True)
+    name = _name(bucket)
     try:
-        answer = client.invoke(
-            FunctionName=_name(bucket), Payload=json.dumps({"certificateAuthorities": pem}).encode()
-        )
-        said: Any = json.loads(answer["Payload"].read())
-    except (BotoCoreError, ClientError, ValueError) as error:
+        said: Mapping[str, Any] = invoke(bucket.cloud, name, {"certificateAuthorities": pem})
+    except NotHeardError as error:
         raise DeployError(
             f"The migration could not be started, or nobody heard how it ended: {error}"
         ) from error
-    if answer.get("FunctionError"):
-        why = f"{said.get('errorType')}: {said.get('errorMessage')}" if isinstance(said, dict) else str(said)
+    except FunctionFailedError as error:
         raise DeployError(
-            f"The migration failed: {why[:1500]}\nThe old code still serves. Its log: /aws/lambda/{_name(bucket)}."
-        )
-    result: Mapping[str, Any] = said
-    return result
+            f"The migration failed: {error}\nThe old code still serves. Its log: /aws/lambda/{name}."
+        ) from error
+    return said
 
 
 def take_down(bucket: Bucket) -> bool:

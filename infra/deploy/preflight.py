@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import checks
-from infra.deploy import migrate
+from infra.deploy import exports, migrate
 from infra.deploy.bucket import Bucket, held_by, holder
 from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import Secrets, needed_outputs
@@ -135,6 +135,7 @@ class Preflight:
             self._stuck_stacks,
             lambda: self._queues(functions),
             self._secrets,
+            lambda: self._exports(given),
             lambda: self._concurrency(given),
         ]
         for part in parts:
@@ -208,6 +209,14 @@ class Preflight:
         empty = [name for name, value in secrets.providers.items() if not value]
         if empty:
             self.notes.append(f"no keys of the installation's own: {', '.join(empty)}; tenants need theirs")
+
+    def _exports(self, given: Given | None) -> Iterator[str]:
+        try:
+            yield from (
+                exports.changed_in_use(self.cloud, self.stacks, given.file) if given is not None else ()
+            )
+        except ValueError:
+            return  # parameters that do not fit; the templates' own check says which
 
     def _reserved(self, given: Given | None) -> int:
         """What the stage's functions have reserved already."""

@@ -90,6 +90,13 @@ class Stacks:
         found = self.find(name)
         return "" if found is None else _parameters(found).get(parameter, "")
 
+    def sent(self, name: str) -> tuple[str, dict[str, str]] | None:
+        """Template and parameters of an existing stack; None without it, or while it was never made."""
+        found = self.find(name)
+        if found is None or found["StackStatus"] in _NEVER_MADE:
+            return None
+        return self._body_of(name), _parameters(found)
+
     def bring_up(self, stack: Stack, *, may_replace: Collection[str] = ()) -> str:
         """Make or change it. Returns what was done: `made`, `changed`, `unchanged`.
 
@@ -163,11 +170,14 @@ class Stacks:
         return found
 
     def _is_so(self, found: Mapping[str, Any], stack: Stack) -> bool:
-        body = self._formation.get_template(StackName=stack.name, TemplateStage="Original")["TemplateBody"]
         wanted = {
             name: stack.parameters.get(name, default) for name, default in _defaults(stack.template).items()
         }
-        return bool(body == stack.template) and _parameters(found) == wanted
+        return self._body_of(stack.name) == stack.template and _parameters(found) == wanted
+
+    def _body_of(self, name: str) -> str:
+        told = self._formation.get_template(StackName=name, TemplateStage="Original")
+        return str(told["TemplateBody"])
 
     def _proposed(self, stack: Stack, *, exists: bool) -> Mapping[str, Any] | None:
         """A change set that can be executed; None when it would change nothing."""

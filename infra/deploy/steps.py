@@ -26,6 +26,9 @@ from infra.package.target import Architecture
 from infra.rendering import STACKS, sent_text, template_text
 
 BEFORE_THE_FUNCTIONS: Final = ("network", "data", "messaging", "identity", "functions", "edge")
+EDGE_VERSION: Final = "EdgeSecretVersion"
+"""The parameter of `edge`."""
+
 OPTIONAL: Final = "streaming"
 """Made where its parameters are named in the stage's file."""
 
@@ -98,6 +101,10 @@ class Context:
             self.options.stage,
         )
 
+    def secrets(self) -> configuration.Secrets:
+        sent = self.stacks.parameter(self.cloud.stack_name("edge"), EDGE_VERSION)
+        return configuration.Secrets.read(self.cloud, self.outputs, sent_by_the_edge=sent)
+
     def look_at_outputs(self) -> None:
         self.outputs = self.stacks.outputs([self.cloud.stack_name(name) for name in STACKS])
 
@@ -112,8 +119,8 @@ def infra(context: Context) -> str:
     for name in names:
         stack = context.stack(name)
         if name == "edge":  # it keeps the API that it has
-            api = context.stacks.parameter(stack.name, "ApiId")
-            stack = context.stack(name, ApiId=api)
+            has = {each: context.stacks.parameter(stack.name, each) for each in ("ApiId", EDGE_VERSION)}
+            stack = context.stack(name, **has)
         what = context.stacks.bring_up(stack, may_replace=context.options.may_replace)
         done.setdefault(what, []).append(name)
         if what != "unchanged":
@@ -121,10 +128,30 @@ def infra(context: Context) -> str:
     return "; ".join(f"{what}: {', '.join(those)}" for what, those in done.items())
 
 
+def migrations(context: Context) -> str:
+    """In the VPC, with the new code, while the old serves."""
+    context.look_at_outputs()
+    package = migrate.Package(
+        context.release.key(staging.PACKAGE), context.release.package, context.release.architecture
+    )
+    migrate.bring_up(context.bucket, package, context.outputs)
+    said = migrate.run(context.bucket, context.authorities)
+    for each in said["roles"]:
+        context.say(each)
+    if said["from"] == said["to"]:
+        return f"at {said['to']} already"
+    return f"from {said['from'] or 'nothing'} to {said['to']}"
+
+
+def proxy(context: Context) -> str:
+    """The pooler, now that there are roles to sign in as."""
+    return context.stacks.bring_up(context.stack("proxy"), may_replace=context.options.may_replace)
+
+
 def config(context: Context) -> str:
     """`.chalice/config.json` in the staging folder."""
     context.look_at_outputs()
-    secrets = configuration.Secrets.read(context.cloud, context.outputs)
+    secrets = context.secrets()
     made = configuration.render(
         context.staged.base,
         context.given.file,
@@ -136,20 +163,6 @@ def config(context: Context) -> str:
     staging.write_config(context.staged.folder, made)
     (stage,) = made["stages"].values()
     return f"{len(stage['environment_variables'])} settings, {len(stage['lambda_functions'])} functions"
-
-
-def migrations(context: Context) -> str:
-    """In the VPC, with the new code, while the old serves."""
-    package = migrate.Package(
-        context.release.key(staging.PACKAGE), context.release.package, context.release.architecture
-    )
-    migrate.bring_up(context.bucket, package, context.outputs)
-    said = migrate.run(context.bucket, context.authorities)
-    for each in said["roles"]:
-        context.say(each)
-    if said["from"] == said["to"]:
-        return f"at {said['to']} already"
-    return f"from {said['from'] or 'nothing'} to {said['to']}"
 
 
 def functions(context: Context) -> str:
@@ -165,9 +178,8 @@ def answers(context: Context) -> str:
 
 def edge(context: Context) -> str:
     """CloudFront leads to the API."""
-    return context.stacks.bring_up(
-        context.stack("edge", ApiId=context.functions.api()), may_replace=context.options.may_replace
-    )
+    more = {"ApiId": context.functions.api(), EDGE_VERSION: context.secrets().edge_version}
+    return context.stacks.bring_up(context.stack("edge", **more), may_replace=context.options.may_replace)
 
 
 def observability(context: Context) -> str:
@@ -244,8 +256,9 @@ class Step:
 
 DEPLOY: Final = (
     Step("infra", infra),
-    Step("config", config, always=True),
     Step("migrations", migrations),
+    Step("proxy", proxy),
+    Step("config", config, always=True),
     Step("functions", functions),
     Step("answers", answers),
     Step("edge", edge),

@@ -102,7 +102,7 @@ BREAKS: Final[list[tuple[Check, str, Change]]] = [
     (checks.tls_everywhere, "queues", statement("messaging.QueuesByTlsOnly", 0, "Effect", "Allow")),
     (checks.tls_everywhere, "one queue", deep("messaging.QueuesByTlsOnly", "Queues", 0, value=None)),
     (checks.tls_everywhere, "bucket", statement("edge.ConsolePolicy", 0, "Condition", {})),
-    (checks.tls_everywhere, "proxy", setting("data.Proxy", RequireTLS=False)),
+    (checks.tls_everywhere, "proxy", setting("proxy.Proxy", RequireTLS=False)),
     (checks.tls_everywhere, "database", setting("data.ClusterParameters", Parameters={})),
     (checks.tls_everywhere, "viewers", deep("edge.Distribution", "DistributionConfig", "DefaultCacheBehavior", "ViewerProtocolPolicy", value="allow-all")),
     (checks.each_queue_has_a_dead_letter_queue, "none", without("messaging.Effects", "RedrivePolicy")),

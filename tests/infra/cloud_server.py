@@ -4,13 +4,14 @@ Where moto falls short it is patched here, and only here:
 
 - CloudFormation: a change set is evaluated by infra/rendering.py (moto knows neither Fn::Cidr nor rules, and of a stack
   made by a change set it tells no outputs); the template and parameters that were sent are what is told afterwards.
-  A VPC that it cannot delete in its own order is forgotten.
+  A VPC that it cannot delete in its own order is forgotten. A stack that is gone is described without making its resources
+  again. An export that another stack imports does not change.
 - Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
   and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
 - API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
   API forgets its gateway responses, as AWS does and moto does not. Deployments keep their description.
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
-  missing; a function's policy says nothing of a function that is gone.
+  missing; a function's policy says nothing of a function that is gone. One may be put to sleep, as after idle weeks.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
 
@@ -91,6 +92,10 @@ class Calls:
 
 
 CALLS: Final = Calls()
+_TAKES_IN: Final[set[str]] = set()
+"""Stacks whose change set asked for ImportExistingResources."""
+_ASLEEP: Final[dict[str, Any]] = {}
+"""Functions that nobody has called for weeks, by name."""
 
 
 class Recorded:
@@ -107,21 +112,18 @@ class Recorded:
         name = _name(environ)
         if self._calls.refused(name):
             return _refusal(name, start)
-        if environ["REQUEST_METHOD"] == "PUT" and environ["QUERY_STRING"] == "policy":
-            start("204 No Content", [])
-            return []
-        if path.startswith("/2016-08-19/account-settings"):
-            return _json(start, {"AccountLimit": {"ConcurrentExecutions": 1000}, "AccountUsage": {}})
-        if path.startswith("/2020-05-31/distribution/") and path.endswith("/invalidation"):
-            start("201 Created", [("Content-Type", "text/xml")])
-            return [b"<Invalidation><Id>I1</Id><Status>Completed</Status></Invalidation>"]
-        answer: Iterable[bytes] = self._app(environ, start)
+        answer: Iterable[bytes] = _in_motos_place(environ, start) or self._app(environ, start)
         return answer
 
     def _harness(self, verb: str, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         if verb == "calls":
             made, self._calls.made = self._calls.made, []
             return _json(start, made)
+        if verb == "sleep":
+            name = environ["QUERY_STRING"]
+            _ASLEEP[name] = _backend("lambda").get_function(name)
+            _ASLEEP[name].state = "Inactive"
+            return _json(start, {})
         length = int(environ.get("CONTENT_LENGTH") or 0)
         self._calls.fail(environ["wsgi.input"].read(length).decode())
         return _json(start, {})
@@ -138,8 +140,52 @@ def _name(environ: dict[str, Any]) -> str:
         environ["wsgi.input"] = io.BytesIO(body)
         said = parse_qs(body.decode())
         more = said.get("StackName", said.get("ChangeSetName", [""]))[0]
+        if said.get("ImportExistingResources") == ["true"]:
+            _TAKES_IN.add(more)
         return f"{service} {said['Action'][0]} {more}".rstrip()
     return f"{service} {environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+
+
+def _in_motos_place(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes] | None:
+    """The answer to what moto does not know; None for what it does."""
+    path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+    if asleep := _asleep(method, path):
+        return _conflict(asleep, start)
+    if method == "PUT" and environ["QUERY_STRING"] == "policy":
+        start("204 No Content", [])
+        return [b""]
+    if path.startswith("/2016-08-19/account-settings"):
+        return _json(start, {"AccountLimit": {"ConcurrentExecutions": 1000}, "AccountUsage": {}})
+    if path.startswith("/2020-05-31/distribution/") and path.endswith("/invalidation"):
+        start("201 Created", [("Content-Type", "text/xml")])
+        return [b"<Invalidation><Id>I1</Id><Status>Completed</Status></Invalidation>"]
+    return None
+
+
+def _asleep(method: str, path: str) -> str:
+    """The state of a function that cannot be called now, if it is called; a look at it lets time pass."""
+    called = re.fullmatch(r"/2015-03-31/functions/([\w-]+)(/invocations|/configuration|)", path)
+    if called is None or method == "DELETE":
+        return ""
+    function = _ASLEEP.get(called[1])
+    if function is None:
+        return ""
+    state = str(function.state)
+    if called[2] == "/invocations":
+        function.state = "Pending"
+        return state
+    if called[2] == "" and state == "Pending":
+        function.state = "Active"
+        del _ASLEEP[called[1]]
+    return ""
+
+
+def _conflict(state: str, start: StartResponse) -> Iterable[bytes]:
+    kind = "ResourceConflictException"
+    start("409 Conflict", [("Content-Type", "application/json"), ("x-amzn-ErrorType", kind)])
+    return [
+        json.dumps({"__type": kind, "message": f"The function is currently in the state: {state}"}).encode()
+    ]
 
 
 def _refusal(name: str, start: StartResponse) -> Iterable[bytes]:
@@ -215,11 +261,15 @@ class StandIn(CloudFormationModel):
         return original_resource
 
     @classmethod
-    def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
-        """Nothing is there."""
+    def delete_from_cloudformation_json(cls, resource_name: str, *_: Any, **__: Any) -> None:
+        """A secret goes with its stack; of anything else nothing is there."""
+        secrets = _backend("secretsmanager").secrets
+        if resource_name in secrets:
+            secrets.pop(resource_name)
 
     def delete(self, *_: Any) -> None:
-        """Nothing is there."""
+        """As above."""
+        self.delete_from_cloudformation_json(self.physical_resource_id)
 
     def is_created(self) -> bool:
         return True
@@ -260,6 +310,10 @@ def _secret(name: str, text: str) -> str:
 
 
 # CloudFormation
+
+
+class _NoOutputs(dict[str, Any]):
+    exports: tuple[Any, ...] = ()
 
 
 class ChangeSets:
@@ -306,8 +360,14 @@ class ChangeSets:
             stack.status = "ROLLBACK_COMPLETE"
             return
         if change_set.change_set_type == "CREATE":
+            if change_set.stack_name in _TAKES_IN:
+                _take_in_log_groups(*change_set.sent)
             del backend.stacks[change_set.stack_id]
             stack = backend.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
+        elif used := self._exports_in_use(backend, stack, change_set.sent):
+            stack._add_stack_event("UPDATE_FAILED", resource_status_reason=used)
+            stack.status = "UPDATE_ROLLBACK_COMPLETE"
+            return
         else:
             for export in stack.exports:
                 backend.exports.pop(export.name, None)
@@ -316,6 +376,29 @@ class ChangeSets:
                 backend.exports[export.name] = export
         change_set.stack_id = stack.stack_id
         self._sent[stack.stack_id] = change_set.sent
+
+    def _exports_in_use(self, backend: Any, stack: Any, sent: tuple[str, Mapping[str, str]]) -> str:
+        """What AWS says of an export that would change while another stack imports it; else nothing."""
+        before, after = (
+            render(parse(text), given, region=REGION).outputs
+            for text, given in (self._sent[stack.stack_id], sent)
+        )
+        for name, output in before.items():
+            export = output.get("Export", {}).get("Name", "")
+            users = [
+                other.name
+                for other in backend.stacks.values()
+                if other.status != "DELETE_COMPLETE" and other is not stack and self._imports(other, export)
+            ]
+            if users and (name not in after or after[name]["Value"] != output["Value"]):
+                return f"Cannot update export {export} as it is in use by {', '.join(users)}"
+        return ""
+
+    def _imports(self, stack: Any, export: str) -> bool:
+        text, given = self._sent.get(stack.stack_id, ("", {}))
+        return bool(text) and f"<import:{export}>" in json.dumps(
+            render(parse(text), given, region=REGION).resources
+        )
 
     def _template(self, stack: Any) -> Any:
         return self._sent[stack.stack_id][0] if stack.stack_id in self._sent else stack.template
@@ -332,6 +415,22 @@ class ChangeSets:
             self._delete(stack)
         except DependencyViolationError:
             stack.status = "DELETE_COMPLETE"
+        stack.output_map = _NoOutputs()
+
+
+def _take_in_log_groups(text: str, given: Mapping[str, str]) -> None:
+    """Those that are there under the template's own literal names belong to the new stack: moto would make them anew."""
+    groups = _backend("logs").groups
+    plain = {
+        each["Properties"]["LogGroupName"]
+        for each in parse(text)["Resources"].values()
+        if each["Type"] == "AWS::Logs::LogGroup"
+        and each.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
+    }
+    living = render(parse(text), given, region=REGION).of_type("AWS::Logs::LogGroup").values()
+    for name in [each["Properties"]["LogGroupName"] for each in living]:
+        if name in plain:
+            groups.pop(name, None)
 
 
 @cache
@@ -452,12 +551,13 @@ class Edge(BaseHTTPRequestHandler):
         self._say(said["statusCode"], base64.b64decode(body) if said.get("isBase64Encoded") else body)
 
     def _event(self, path: str, resource: str) -> dict[str, Any]:
+        headers = {"accept": "application/json", "x-bevyly-edge": _edge_secret()}
         return {
             "resource": resource,
             "path": path,
             "httpMethod": "GET",
-            "headers": {"accept": "application/json"},
-            "multiValueHeaders": {"accept": ["application/json"]},
+            "headers": headers,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
             "queryStringParameters": None,
             "multiValueQueryStringParameters": None,
             "pathParameters": None,
@@ -498,12 +598,23 @@ def _backend(service: Any) -> Any:
     return found[ACCOUNT][REGION]
 
 
-def _api_behind_the_edge() -> Any:
+def _edge() -> Mapping[str, str]:
+    """What the stack `edge` was given."""
     for stack in _backend("cloudformation").stacks.values():
         if stack.name.endswith("-edge"):
-            given = {each["ParameterKey"]: each["ParameterValue"] for each in stack.parameter_list}
-            return _backend("apigateway").apis.get(given.get("ApiId"))
-    return None
+            return {each["ParameterKey"]: each["ParameterValue"] for each in stack.parameter_list}
+    return {}
+
+
+def _api_behind_the_edge() -> Any:
+    return _backend("apigateway").apis.get(_edge().get("ApiId"))
+
+
+def _edge_secret() -> str:
+    """What CloudFront sends: the version of the secret that the stack names."""
+    version = _edge()["EdgeSecretVersion"]
+    (secret,) = [each for each in _backend("secretsmanager").secrets.values() if "EdgeSecret" in each.name]
+    return str(json.loads(secret.versions[version]["secret_string"])["value"])
 
 
 def _invoke(name: str, event: Any) -> tuple[bytes, str | None]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -105,11 +105,11 @@ class Stage:
         made: list[str] = httpx.get(f"{self.aws}/harness/calls").json()
         return made
 
-    def changes(self) -> list[str]:
-        """What was asked that changes something, less the lock, which comes and goes."""
+    def changes(self, calls: Sequence[str] | None = None) -> list[str]:
+        """What was asked that changes something, less the lock, which comes and goes. Since this was last asked."""
         return [
             each
-            for each in self.calls()
+            for each in (self.calls() if calls is None else calls)
             if not each.partition(" ")[2].startswith(READING)
             and not each.endswith(("/lock.json", "/invocations"))
             and not each.startswith(("nobody", "edge", "resource"))
@@ -118,6 +118,10 @@ class Stage:
     def fail(self, pattern: str) -> None:
         """The next call that matches is refused, once."""
         httpx.post(f"{self.aws}/harness/fail", content=pattern.encode()).raise_for_status()
+
+    def put_to_sleep(self, function: str) -> None:
+        """As Lambda does with a function that nobody has called for weeks."""
+        httpx.post(f"{self.aws}/harness/sleep?{function}").raise_for_status()
 
     @property
     def bucket(self) -> str:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from app import app
 from infra.deploy.bucket import LOCK, Bucket, locked
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.destroy import destroy
+from infra.deploy.exports import changed_in_use
 from infra.deploy.gateway import ANSWERS
 from infra.deploy.preflight import PreflightError
 from infra.deploy.stacks import Stack, Stacks
@@ -34,8 +36,9 @@ pytestmark = pytest.mark.slow
 FAILURES: Final = {
     "infra": "resource of bevyly-dev-messaging",
     "infra, before the stack": "cloudformation CreateChangeSet bevyly-dev-functions",
-    "config": "secretsmanager GetSecretValue",
     "migrations": "migrate/invocations",
+    "proxy": "cloudformation CreateChangeSet bevyly-dev-proxy",
+    "config": "secretsmanager GetSecretValue",
     "functions": "lambda POST /2015-03-31/event-source-mappings",
     "functions, after the API was made": "apigateway POST /restapis/.*/deployments",
     "answers": "apigateway PUT /restapis/.*/gatewayresponses/",
@@ -69,7 +72,8 @@ class Chapter:
 
     @classmethod
     def of(cls, stage: Stage, **more: Any) -> "Chapter":
-        changes = stage.changes()
+        calls = stage.calls()
+        changes = stage.changes(calls)
         awslambda, events = stage.client("lambda"), stage.client("events")
         names = [each["FunctionName"] for each in awslambda.list_functions()["Functions"]]
         functions = {name: awslambda.get_function_configuration(FunctionName=name) for name in names}
@@ -88,7 +92,11 @@ class Chapter:
             {name: each for name, each in rules.items() if "ScheduleExpression" in each},
             [each["id"] for each in stage.client("apigateway").get_rest_apis()["items"]],
             stage.state(),
-            {"mappings": len(mappings), **more},
+            {
+                "mappings": len(mappings),
+                "invocations": [each for each in calls if each.endswith("/invocations")],
+                **more,
+            },
         )
 
 
@@ -197,7 +205,16 @@ def what_was_done_before_a_failure_is_not_done_again(deployed: Chapter) -> None:
     """Seen red with a state that forgets its steps."""
     _, lines = deployed.more["failures"]["smoke"]
     done = {line.split()[0] for line in lines if " done at " in line}
-    assert done == {"infra", "migrations", "functions", "answers", "edge", "observability", "console"}
+    assert done == {
+        "infra",
+        "migrations",
+        "proxy",
+        "functions",
+        "answers",
+        "edge",
+        "observability",
+        "console",
+    }
 
 
 @told
@@ -208,6 +225,13 @@ def a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) -> None
     assert "no record of what exists" in " ".join(
         deployed.more["failures"]["functions, after the API was made"][1]
     )
+
+
+@told
+def the_pooler_comes_after_the_roles_that_it_signs_in_as(deployed: Chapter) -> None:
+    """CloudFormation waits until it has: made with the cluster, a first deploy would never end."""
+    _, lines = deployed.more["failures"]["proxy"]
+    assert [line for line in lines if "bevyly_app: made" in line]
 
 
 @told
@@ -412,6 +436,30 @@ def a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
 
 
 @told
+def what_others_import_cannot_change(stage: Stage) -> None:
+    """Seen red without the check: CloudFormation refuses it, in the middle of a deploy."""
+    given = StageFile.of(STAGE)
+    cloud = Cloud(STAGE)
+    stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
+    assert list(changed_in_use(cloud, stacks, given)) == []
+    more = {**given.stacks, "network": {**given.stacks["network"], "Zones": "3"}}
+    (subnets,) = changed_in_use(cloud, stacks, StageFile(STAGE, more, given.concurrency))
+    assert (
+        "bevyly-dev-SubnetIds would change, for in infra/parameters/dev.json `Zones` is 3 now and was 2"
+        in subnets
+    )
+    assert "data, proxy use it" in subnets
+    renamed = {**given.stacks, "messaging": {**given.stacks["messaging"], "EventSource": "other.source"}}
+    (source,) = changed_in_use(cloud, stacks, StageFile(STAGE, renamed, given.concurrency))
+    assert "`EventSource` is other.source now and was bevyly.agents" in source
+    network = Stack(
+        cloud.stack_name("network"), template_text("network"), {"Stage": STAGE, **more["network"]}, STAGE
+    )
+    with pytest.raises(DeployError, match="Cannot update export bevyly-dev-SubnetIds as it is in use by"):
+        stacks.bring_up(network)
+
+
+@told
 def what_holds_data_is_not_removed_unless_it_is_named(stage: Stage) -> None:
     cloud = Cloud(STAGE)
     stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
@@ -474,9 +522,17 @@ def changed(stage: Stage) -> Chapter:
     awslambda.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     awslambda.update_function_configuration(FunctionName="bevyly-agents-dev-relay_events", Timeout=3)
     (stage.folder / "dist" / "index.html").write_text("<html>new")
+    stage.put_to_sleep("bevyly-agents-dev-migrate")
     stage.changes()
     deploy(stage.options())
     return Chapter.of(stage)
+
+
+@told
+def a_function_that_sleeps_is_woken(changed: Chapter) -> None:
+    """Seen red with one call: Lambda refuses the first after idle weeks."""
+    calls = [each for each in changed.more["invocations"] if "-migrate/" in each]
+    assert len(calls) == 2
 
 
 @told
@@ -514,6 +570,48 @@ def only_the_page_that_changed_is_uploaded(changed: Chapter) -> None:
     assert [line for line in changed.lines if line.startswith("console")] == [
         "console        1 files uploaded"
     ]
+
+
+# Another secret for the edge
+
+
+@told
+def resecreted(stage: Stage) -> list[Chapter]:
+    """A new secret, and two deploys. In between the edge is still the old one, for the first fails at it once."""
+    secrets = stage.client("secretsmanager")
+    (edge,) = [each for each in secrets.list_secrets()["SecretList"] if "EdgeSecret" in each["Name"]]
+    secrets.put_secret_value(SecretId=edge["ARN"], SecretString='{"value": "another-secret"}')
+    stage.fail("cloudformation CreateChangeSet bevyly-dev-edge")
+    with pytest.raises(DeployError, match="edge"):
+        deploy(stage.options())
+    with_the_old = httpx.get(f"{stage.edge}/api/v1/healthz").status_code
+    stage.lines.clear()
+    deploy(stage.options())
+    first = Chapter.of(stage, with_the_old=with_the_old)
+    deploy(stage.options())
+    return [first, Chapter.of(stage)]
+
+
+@told
+def the_public_address_answers_while_the_edges_secret_changes(resecreted: list[Chapter]) -> None:
+    """Seen red with the new one alone: between `functions` and `edge` everybody was refused."""
+    first, second = resecreted
+    said = [
+        each.functions["bevyly-agents-dev"]["Environment"]["Variables"]["EDGE_SECRET"].split(",")
+        for each in (first, second)
+    ]
+    assert first.more["with_the_old"] == 200
+    assert [len(each) for each in said] == [2, 1]
+    assert said[0][0] == said[1][0] == "another-secret"
+    assert [line for line in first.lines if line.startswith("edge")] == ["edge           changed"]
+
+
+@told
+def whoever_comes_past_the_edge_is_refused(stage: Stage, resecreted: list[Chapter]) -> None:
+    event = json.loads((Path(__file__).parent / "events" / "app.json").read_text())
+    answer = stage.client("lambda").invoke(FunctionName="bevyly-agents-dev", Payload=json.dumps(event))
+    said = json.loads(answer["Payload"].read())
+    assert (said["statusCode"], json.loads(said["body"])["error"]["code"]) == (403, "not_by_the_edge")
 
 
 # Back
@@ -602,6 +700,31 @@ def nothing_of_a_destroyed_stage_is_left_but_what_is_listed(stage: Stage, down: 
     assert not [each for each in stage.client("events").list_rules()["Rules"] if "ScheduleExpression" in each]
     assert stage.client("cloudformation").describe_stacks()["Stacks"] == []
     assert down[-1].startswith(f"bucket {stage.bucket}")
+
+
+# And up again, with what the first one left
+
+
+@told
+def risen(stage: Stage, down: list[str]) -> Chapter:
+    assert down
+    stage.lines.clear()
+    stage.changes()
+    deploy(stage.options())
+    return Chapter.of(stage)
+
+
+@told
+def a_destroyed_stage_can_be_made_again(deployed: Chapter, risen: Chapter) -> None:
+    assert set(risen.functions) == set(deployed.functions)
+    assert set(risen.mappings) == set(deployed.mappings)
+    assert len(risen.apis) == 1
+    assert [line for line in risen.lines if line.startswith("infra")] == [
+        "infra          made: network, data, messaging, identity, functions, edge"
+    ]
+    assert [line for line in risen.lines if line.startswith("smoke")] == [
+        "smoke          the public address answers"
+    ]
 
 
 def test_prod_is_destroyed_only_when_that_is_said_twice() -> None:

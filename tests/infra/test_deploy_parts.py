@@ -80,7 +80,7 @@ def test_secrets_go_where_they_are_needed_and_an_empty_one_nowhere() -> None:
     functions = rendered()["lambda_functions"]
     own = {name: set(said.get("environment_variables", {})) for name, said in functions.items()}
     assert own == {
-        "api_handler": {"EDGE_SECRET", "COGNITO_CLIENT_SECRET", "OPENAI_API_KEY"},
+        "api_handler": {"EDGE_ONLY", "EDGE_SECRET", "COGNITO_CLIENT_SECRET", "OPENAI_API_KEY"},
         "execute_run": {"OPENAI_API_KEY"},
         "sweep_minute": set(),
     }
@@ -99,6 +99,15 @@ def test_chalice_makes_no_role_and_the_api_is_regional() -> None:
 
 def test_an_operators_setting_is_handed_on() -> None:
     assert rendered({"LOG_LEVEL": "DEBUG"})["environment_variables"]["LOG_LEVEL"] == "DEBUG"
+
+
+@pytest.mark.parametrize(("said", "edge_only"), [({}, "true"), ({"EDGE_ONLY": "false"}, "false")])
+def test_the_api_is_reached_by_the_edge_only_unless_the_stage_says_otherwise(
+    said: dict[str, str], edge_only: str
+) -> None:
+    made = rendered(said)
+    assert made["lambda_functions"]["api_handler"]["environment_variables"]["EDGE_ONLY"] == edge_only
+    assert "EDGE_ONLY" not in made["environment_variables"]  # the others have no secret to compare with
 
 
 @pytest.mark.parametrize(

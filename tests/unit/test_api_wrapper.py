@@ -31,6 +31,7 @@ from chalicelib.db.work import Work
 from chalicelib.domain import errors
 from chalicelib.domain.access import Permission
 from chalicelib.domain.ids import AccountId, RunId, new_run_id
+from chalicelib.settings import MissingSetting, Settings
 
 OPEN = PUBLIC("a test")
 
@@ -45,12 +46,24 @@ class EchoOut(Out):
 
 
 class Nobody:
-    """A context of which nothing may be asked."""
+    """A context of which nothing may be asked but its settings."""
+
+    def __init__(self, **more: str) -> None:
+        needed = {
+            "DATABASE_URL": "-",
+            "DATABASE_SYSTEM_URL": "-",
+            "OIDC_ISSUER": "-",
+            "OIDC_JWKS_URL": "-",
+            "OIDC_CLIENT_ID": "-",
+        }
+        self.settings = Settings.from_environ({**needed, **more})
 
 
-def send(handler: Any, path: dict[str, str] | None = None, **given: Any) -> Answer:
+def send(
+    handler: Any, path: dict[str, str] | None = None, context: Nobody | None = None, **given: Any
+) -> Answer:
     declared = next(known for known in ROUTES if known.handler is handler)
-    return answer(declared, Request(declared.method, path or {}, **given), Nobody())  # type: ignore[arg-type]
+    return answer(declared, Request(declared.method, path or {}, **given), context or Nobody())  # type: ignore[arg-type]
 
 
 def data_of(told: Answer) -> Any:
@@ -453,8 +466,43 @@ SECRET = "the edge's secret"
 )
 def test_the_viewers_address_is_believed_of_cloudfront_only(headers: dict[str, str], viewer: str) -> None:
     request = Request("GET", headers=headers, source_ip="192.0.2.1")
-    assert request.viewer_address(SECRET) == viewer
-    assert request.viewer_address(None) == "192.0.2.1"
+    assert request.viewer_address([SECRET]) == viewer
+    assert request.viewer_address(["the next one", SECRET]) == viewer
+    assert request.viewer_address([]) == "192.0.2.1"
+
+
+def past_the_edge(headers: dict[str, str], only: str = "true") -> Answer:
+    """What API Gateway's own address answers."""
+
+    @route("GET", "/v1/echo", needs=OPEN, summary="")
+    def echo() -> EchoOut:
+        return EchoOut(some_text="here")
+
+    return send(echo, context=Nobody(EDGE_SECRET=f"{SECRET}, the next one", EDGE_ONLY=only), headers=headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-bevyly-edge": "guess"}, {"x-bevyly-edge": ""}])
+def test_whoever_comes_past_the_edge_is_told_where_to_ask(headers: dict[str, str]) -> None:
+    """Seen red without the check, and with an empty word taken for a secret."""
+    told = past_the_edge(headers)
+    error = json.loads(told.body)["error"]
+    assert (told.status, error["code"]) == (403, "not_by_the_edge")
+    assert "/api" in error["message"]
+    assert SECRET not in told.body
+
+
+@pytest.mark.parametrize("secret", [SECRET, "the next one"])
+def test_the_edge_may_say_either_secret_while_it_is_changed(secret: str) -> None:
+    assert past_the_edge({"x-bevyly-edge": secret}).status == 200
+
+
+def test_nobody_can_be_asked_for_a_secret_that_is_not_there() -> None:
+    with pytest.raises(MissingSetting, match="EDGE_ONLY=true needs EDGE_SECRET"):
+        Nobody(EDGE_ONLY="true")
+
+
+def test_an_installation_may_leave_the_other_address_open() -> None:
+    assert past_the_edge({}, only="false").status == 200
 
 
 def test_cookies_are_read_one_by_one() -> None:
