@@ -5,7 +5,7 @@ Where moto falls short it is patched here, and only here:
 - CloudFormation: a change set is evaluated by infra/rendering.py (moto knows neither Fn::Cidr nor rules, and of a stack
   made by a change set it tells no outputs); the template and parameters that were sent are what is told afterwards.
   A VPC that it cannot delete in its own order is forgotten. A stack that is gone is described without making its resources
-  again. An export that another stack imports does not change.
+  again. The proxy's target comes up once the roles of its secrets can sign in. An export that another stack imports does not change.
 - Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
   and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
 - API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
@@ -47,6 +47,8 @@ from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.ec2.exceptions import DependencyViolationError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from pg8000.exceptions import DatabaseError
+from pg8000.native import Connection
 from werkzeug.serving import make_server
 
 from infra.emulator.function import Configuration, Function, unpack
@@ -319,7 +321,8 @@ class _NoOutputs(dict[str, Any]):
 class ChangeSets:
     """What CloudFormation's backend does of them, in our way."""
 
-    def __init__(self) -> None:
+    def __init__(self, database_port: int) -> None:
+        self._database_port = database_port
         self._sent: dict[str, tuple[str, Mapping[str, str]]] = {}  # by stack id
         self._propose = formation.CloudFormationBackend.create_change_set
         self._delete = formation.Stack.delete
@@ -355,8 +358,8 @@ class ChangeSets:
         del stack_name
         change_set = backend.change_sets[change_set_name]
         stack = backend.stacks[change_set.stack_id]
-        if CALLS.refused(f"resource of {stack.name}"):
-            stack._add_stack_event("CREATE_FAILED", resource_status_reason="The test lets it fail")
+        if reason := self._fails(stack.name, change_set.sent):
+            stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)
             stack.status = "ROLLBACK_COMPLETE"
             return
         if change_set.change_set_type == "CREATE":
@@ -376,6 +379,15 @@ class ChangeSets:
                 backend.exports[export.name] = export
         change_set.stack_id = stack.stack_id
         self._sent[stack.stack_id] = change_set.sent
+
+    def _fails(self, name: str, sent: tuple[str, Mapping[str, str]]) -> str:
+        """Why the stack cannot be made; else nothing."""
+        if CALLS.refused(f"resource of {name}"):
+            return "The test lets it fail"
+        text, given = sent
+        if render(parse(text), given, region=REGION).of_type("AWS::RDS::DBProxyTargetGroup"):
+            return _targets_do_not_come_up(self._database_port)
+        return ""
 
     def _exports_in_use(self, backend: Any, stack: Any, sent: tuple[str, Mapping[str, str]]) -> str:
         """What AWS says of an export that would change while another stack imports it; else nothing."""
@@ -416,6 +428,20 @@ class ChangeSets:
         except DependencyViolationError:
             stack.status = "DELETE_COMPLETE"
         stack.output_map = _NoOutputs()
+
+
+def _targets_do_not_come_up(port: int) -> str:
+    """RDS Proxy signs in with each of its secrets before its target is healthy, for which CloudFormation waits."""
+    for logical in ("AppSecret", "SystemSecret"):
+        (secret,) = [each for each in _backend("secretsmanager").secrets.values() if logical in each.name]
+        login = json.loads(secret.secret_string)
+        try:
+            Connection(
+                login["username"], host="127.0.0.1", port=port, database="bevyly", password=login["password"]
+            ).close()
+        except DatabaseError as error:
+            return f"Timed out waiting for target group to become available. ({login['username']}: {error})"
+    return ""
 
 
 def _take_in_log_groups(text: str, given: Mapping[str, str]) -> None:
@@ -634,7 +660,7 @@ def serve(database_port: int, certificate: Path) -> None:
     address = f"127.0.0.1:{edge.server_address[1]}"
     emulated = Emulated(database_port)
     stand_ins(address)
-    ChangeSets().patch()
+    ChangeSets(database_port).patch()
     patch_api_gateway()
     patch_lambda(emulated)
     app = Recorded(DomainDispatcherApplication(create_backend_app))

@@ -20,9 +20,9 @@ from app import app
 from infra.deploy.bucket import LOCK, Bucket, locked
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.destroy import destroy
-from infra.deploy.exports import changed_in_use
 from infra.deploy.gateway import ANSWERS
-from infra.deploy.preflight import PreflightError
+from infra.deploy.given import Given
+from infra.deploy.preflight import Preflight, PreflightError
 from infra.deploy.stacks import Stack, Stacks
 from infra.deploy.steps import Options, deploy, rollback
 from infra.functions import of_app
@@ -229,7 +229,7 @@ def a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) -> None
 
 @told
 def the_pooler_comes_after_the_roles_that_it_signs_in_as(deployed: Chapter) -> None:
-    """CloudFormation waits until it has: made with the cluster, a first deploy would never end."""
+    """CloudFormation waits until it has. Seen red with the stack among those before the migrations: never made."""
     _, lines = deployed.more["failures"]["proxy"]
     assert [line for line in lines if "bevyly_app: made" in line]
 
@@ -437,24 +437,27 @@ def a_lock_is_kept_from_others_and_taken_over_only_when_that_is_said(
 
 @told
 def what_others_import_cannot_change(stage: Stage) -> None:
-    """Seen red without the check: CloudFormation refuses it, in the middle of a deploy."""
-    given = StageFile.of(STAGE)
+    """Seen red without the look before: CloudFormation refuses it, in the middle of a deploy."""
+    given = Given.read(STAGE)
     cloud = Cloud(STAGE)
     stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
-    assert list(changed_in_use(cloud, stacks, given)) == []
-    more = {**given.stacks, "network": {**given.stacks["network"], "Zones": "3"}}
-    (subnets,) = changed_in_use(cloud, stacks, StageFile(STAGE, more, given.concurrency))
+
+    def in_the_way(stack: str, **parameters: str) -> list[str]:
+        said = {**given.said["stacks"], stack: {**given.said["stacks"][stack], **parameters}}
+        preflight = Preflight(cloud, stacks, lambda: stage.built, None, take_over=False)
+        return list(preflight._of_aws(Given.of(STAGE, {**given.said, "stacks": said}), []))
+
+    assert in_the_way("network") == []
+    (subnets,) = in_the_way("network", Zones="3")
     assert (
         "bevyly-dev-SubnetIds would change, for in infra/parameters/dev.json `Zones` is 3 now and was 2"
         in subnets
     )
     assert "data, proxy use it" in subnets
-    renamed = {**given.stacks, "messaging": {**given.stacks["messaging"], "EventSource": "other.source"}}
-    (source,) = changed_in_use(cloud, stacks, StageFile(STAGE, renamed, given.concurrency))
+    (source,) = in_the_way("messaging", EventSource="other.source")
     assert "`EventSource` is other.source now and was bevyly.agents" in source
-    network = Stack(
-        cloud.stack_name("network"), template_text("network"), {"Stage": STAGE, **more["network"]}, STAGE
-    )
+    zones = {**given.file.parameters("network"), "Zones": "3"}
+    network = Stack(cloud.stack_name("network"), template_text("network"), zones, STAGE)
     with pytest.raises(DeployError, match="Cannot update export bevyly-dev-SubnetIds as it is in use by"):
         stacks.bring_up(network)
 
