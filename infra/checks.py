@@ -366,11 +366,7 @@ def alarms_reach_somebody_who_can_act(made: Installation) -> Problems:
 
 
 def people_sign_in_in_one_way(made: Installation) -> Problems:
-    for name, properties in made.each("AWS::Cognito::UserPool"):
-        if not _true(properties["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly")):
-            yield f"{name} lets people sign themselves up"
-        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < SHORTEST_PASSWORD:
-            yield f"{name} takes short passwords"
+    yield from _of_pools(made)
     for name, properties in made.each("AWS::Cognito::UserPoolClient"):
         if set(properties["ExplicitAuthFlows"]) != {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}:
             yield f"{name} signs in in other ways than integrations/aws/cognito.py"
@@ -385,6 +381,16 @@ def people_sign_in_in_one_way(made: Installation) -> Problems:
             "minutes",
         ):
             yield f"{name}: access tokens do not last 15 minutes"
+
+
+def _of_pools(made: Installation) -> Problems:
+    for name, properties in made.each("AWS::Cognito::UserPool"):
+        if not _true(properties["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly")):
+            yield f"{name} lets people sign themselves up"
+        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < SHORTEST_PASSWORD:
+            yield f"{name} takes short passwords"
+        if properties.get("MfaConfiguration") != "OFF":
+            yield f"{name} asks for a second factor, which integrations/aws/cognito.py does not answer"
 
 
 def _hands_errors_on(name: str, responses: Sequence[Mapping[str, Any]]) -> Problems:

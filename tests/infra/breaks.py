@@ -122,6 +122,7 @@ BREAKS: Final[list[tuple[Check, str, Change]]] = [
     (checks.alarms_reach_somebody_who_can_act, "dead letters", lambda stacks: [stacks["observability"]["Resources"].pop(name) for name in ("UndeliveredDepth", "UndeliveredAge")]),
     (checks.alarms_reach_somebody_who_can_act, "timeout", setting("observability.ExecuteRunSlow", Threshold=300000)),
     (checks.people_sign_in_in_one_way, "sign up", deep("identity.Pool", "AdminCreateUserConfig", "AllowAdminCreateUserOnly", value=False)),
+    (checks.people_sign_in_in_one_way, "a second factor", setting("identity.Pool", MfaConfiguration="OPTIONAL")),
     (checks.people_sign_in_in_one_way, "flows", setting("identity.Client", ExplicitAuthFlows=["ALLOW_USER_SRP_AUTH"])),
     (checks.people_sign_in_in_one_way, "OAuth", setting("identity.Client", AllowedOAuthFlowsUserPoolClient=True)),
     (checks.people_sign_in_in_one_way, "secret", setting("identity.Client", GenerateSecret=False)),
