@@ -286,12 +286,18 @@ def a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deployed: Ch
 
 @told
 def api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
-    assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
     answers = {each["responseType"]: each for each in deployed.more["answers"]}
     assert set(answers) >= set(ANSWERS)
     for each in (answers[kind] for kind in ANSWERS):
         error = json.loads(each["responseTemplates"]["application/json"])
         assert (error["success"], set(error["error"])) == (False, {"code", "message", "requestId"})
+
+
+@told
+def the_api_is_regional_and_compresses_long_answers(deployed: Chapter) -> None:
+    """Seen red without the size in .chalice/config.json."""
+    assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
+    assert deployed.more["api"]["minimumCompressionSize"] == 1024
 
 
 @told
@@ -350,6 +356,19 @@ def a_second_deploy_changes_nothing(deployed: Chapter, again: Chapter) -> None:
         "infra          unchanged: network, data, messaging, identity, functions, edge",
         "functions      unchanged",
     ]
+
+
+@told
+def from_how_many_bytes_on_the_api_compresses_is_noticed_when_nothing_else_differs(
+    stage: Stage, again: Chapter
+) -> None:
+    gateway, (api,) = stage.client("apigateway"), again.apis
+    by_hand = {"op": "replace", "path": "/minimumCompressionSize", "value": "0"}
+    gateway.update_rest_api(restApiId=api, patchOperations=[by_hand])
+    deploy(stage.options())
+    assert [line for line in stage.lines if "minimum_compression_size is 0, not 1024" in line]
+    assert gateway.get_rest_api(restApiId=api)["minimumCompressionSize"] == 1024
+    stage.lines.clear()
 
 
 # What stands in the way

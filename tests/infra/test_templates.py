@@ -323,6 +323,15 @@ def test_the_edge_is_first_made_without_an_api() -> None:
     assert "CacheBehaviors" not in edge["DistributionConfig"]
 
 
+def test_cloudfront_is_asked_to_compress_only_under_a_policy_with_which_it_does() -> None:
+    """CachingOptimized has gzip and brotli on, CachingDisabled neither. Seen red with `Compress: true` for the API."""
+    caching_optimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+    edge = render(template("edge"), {"Stage": "prod", "ApiId": "abcdefghij"}).resources["Distribution"]
+    config = edge["Properties"]["DistributionConfig"]
+    for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behavior["Compress"] is (behavior["CachePolicyId"] == caching_optimized)
+
+
 # What people read
 
 
