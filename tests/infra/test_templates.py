@@ -281,6 +281,19 @@ def test_an_existing_vpc_gets_security_groups_and_nothing_else() -> None:
     assert network.outputs["VpcId"]["Value"] == "vpc-1"
 
 
+def test_an_endpoint_is_paid_for_what_functions_ask_all_day() -> None:
+    """Migrations alone ask Secrets Manager, minutes a month, and NAT leads there. Seen red with an endpoint to it."""
+    reading = made("prod")
+    asked = {
+        action.partition(":")[0]
+        for function in reading.functions
+        for action, _ in checks.grants(reading, function)
+    }
+    endpoints = reading.stacks["network"].of_type("AWS::EC2::VPCEndpoint").values()
+    services = {each["Properties"]["ServiceName"].rpartition(".")[2] for each in endpoints}
+    assert services == asked - {"logs"}  # CloudWatch takes a function's lines from Lambda, not by the VPC
+
+
 # The edge
 
 
