@@ -223,8 +223,11 @@ def _log_groups(context: Context) -> list[str]:
 
 def public(context: Context) -> str:
     """The smoke test."""
+    other = State.read(context.bucket).to_go_back_to()
     lines = smoke.ask_as_a_stranger(
         context.outputs["PublicOrigin"],
+        leads_to=context.outputs["DistributionDomainName"],
+        other=None if other in {None, context.release} else other.id,
         patience=context.options.patience.total_seconds(),
         pause=context.options.pause,
     )
@@ -389,7 +392,7 @@ def _target(state: State, to: str | None) -> Release:
         if found is None:
             raise DeployError(f"There is no release {to}. Kept are: {known}.")
         return found
-    target = state.serving() if state.under_way is not None else state.before_the_current()
+    target = state.to_go_back_to()
     if target is None:
         raise DeployError(f"There is no release to go back to. Kept are: {known}.")
     return target

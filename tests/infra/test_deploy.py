@@ -211,6 +211,12 @@ def a_deploy_that_failed_anywhere_makes_nothing_twice(deployed: Chapter) -> None
 
 
 @told
+def a_first_deploy_that_does_not_answer_is_told_without_a_release_to_go_back_to(deployed: Chapter) -> None:
+    message, _ = deployed.more["failures"]["smoke"]
+    assert "there is no release to go back to" in message
+
+
+@told
 def old_code_serves_when_the_migration_fails(deployed: Chapter) -> None:
     message, lines = deployed.more["failures"]["migrations"]
     assert "migration could not be started" in message
