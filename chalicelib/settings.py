@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from chalicelib.domain.money import ModelPrice, PriceList
 
+EVERYTHING: Final = 100  # percent
 LAST_PORT: Final = 65535
 
 
@@ -90,6 +91,7 @@ class Settings:
     retention_trigger_days: int  # events that runs have taken, and what became of schedules' slots
     log_level: str
     xray_daemon: str | None  # host:port, where traces go; Lambda sets it where tracing is on
+    trace_sample_percent: int  # of the traces that begin here; a request's is decided by who sends it
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -144,6 +146,7 @@ class Settings:
             retention_trigger_days=read.number("RETENTION_TRIGGER_DAYS", 90, least=1),
             log_level=read.text("LOG_LEVEL", "INFO"),
             xray_daemon=read.address("AWS_XRAY_DAEMON_ADDRESS"),
+            trace_sample_percent=read.percent("TRACE_SAMPLE_PERCENT", 5),
         )
 
 
@@ -214,6 +217,12 @@ class _Reader:
         if int(value) < least:
             raise MissingSetting(f"{name} must be {least} or more, not {value}.")
         return int(value)
+
+    def percent(self, name: str, default: int) -> int:
+        value = self.number(name, default)
+        if value > EVERYTHING:
+            raise MissingSetting(f"{name} must be {EVERYTHING} or less, not {value}.")
+        return value
 
     def cap(self, name: str, default: int) -> int | None:
         """A number, or None for `none`."""
@@ -288,6 +297,12 @@ def lambda_trace_header() -> str | None:
 def xray_daemon() -> str | None:
     """Where traces go. Known without any other setting, since nobody may fail because of a trace."""
     return _Reader(os.environ).address("AWS_XRAY_DAEMON_ADDRESS")  # noqa: TID251 - the one place that reads it
+
+
+@cache
+def trace_sample_percent() -> int:
+    """How many traces of our own are sent. Known without any other setting, as above."""
+    return _Reader(os.environ).percent("TRACE_SAMPLE_PERCENT", 5)  # noqa: TID251 - the one place that reads it
 
 
 @cache

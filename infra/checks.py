@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -96,6 +97,7 @@ def encrypted_at_rest(made: Installation) -> Problems:
         for name, properties in made.each(kind):
             if key not in properties and not name.endswith(".FlowLogs"):  # refused connections, no content
                 yield f"{name} has no {key}"
+    yield from _without_leave_to_use_the_key(made)
     for name, properties in made.each("AWS::RDS::DBCluster"):
         if not _true(properties.get("StorageEncrypted")):
             yield f"{name} is not encrypted"
@@ -105,6 +107,21 @@ def encrypted_at_rest(made: Installation) -> Problems:
     for name, properties in made.each("AWS::KMS::Key"):
         if not _true(properties.get("EnableKeyRotation")):
             yield f"{name} is not rotated"
+
+
+def _without_leave_to_use_the_key(made: Installation) -> Problems:
+    """Log groups that CloudWatch could not make, since the key's policy does not name them."""
+    policy = made.stacks["data"].resources["DataKey"]["Properties"]["KeyPolicy"]["Statement"]
+    condition = "kms:EncryptionContext:aws:logs:arn"
+    allowed = [
+        pattern
+        for statement in policy
+        for pattern in _listed(statement.get("Condition", {}).get("ArnLike", {}).get(condition, []))
+    ]
+    for name, properties in made.each("AWS::Logs::LogGroup"):
+        ends = [pattern.partition(":log-group:")[2] for pattern in allowed]
+        if "KmsKeyId" in properties and not any(fnmatchcase(properties["LogGroupName"], end) for end in ends):
+            yield f"{name}: the key's policy does not let CloudWatch encrypt {properties['LogGroupName']}"
 
 
 def what_must_not_be_lost_is_kept(made: Installation) -> Problems:
@@ -326,10 +343,20 @@ def logs_are_kept_for_a_time(made: Installation) -> Problems:
         if "RetentionInDays" not in properties:
             yield f"{name} is kept for ever"
     names = {properties.get("LogGroupName") for _, properties in made.each("AWS::Logs::LogGroup")}
-    for function in made.functions:
-        wanted = f"/aws/lambda/{function.deployed_name(made.stage)}"
+    for who, wanted in _who_logs(made):
         if wanted not in names:
-            yield f"{function.name} has no log group {wanted}"
+            yield f"{who} has no log group {wanted}"
+
+
+def _who_logs(made: Installation) -> Iterator[tuple[str, str]]:
+    """Whoever would make a group of its own, which is kept for ever, and its name."""
+    for function in made.functions:
+        yield function.name, f"/aws/lambda/{function.deployed_name(made.stage)}"
+    for name, cluster in made.each("AWS::RDS::DBCluster"):
+        for log in cluster.get("EnableCloudwatchLogsExports", []):
+            yield name, f"/aws/rds/cluster/{cluster['DBClusterIdentifier']}/{log}"
+    for name, proxy in made.each("AWS::RDS::DBProxy"):
+        yield name, f"/aws/rds/proxy/{proxy['DBProxyName']}"
 
 
 def alarms_reach_somebody_who_can_act(made: Installation) -> Problems:
@@ -366,11 +393,7 @@ def alarms_reach_somebody_who_can_act(made: Installation) -> Problems:
 
 
 def people_sign_in_in_one_way(made: Installation) -> Problems:
-    for name, properties in made.each("AWS::Cognito::UserPool"):
-        if not _true(properties["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly")):
-            yield f"{name} lets people sign themselves up"
-        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < SHORTEST_PASSWORD:
-            yield f"{name} takes short passwords"
+    yield from _of_pools(made)
     for name, properties in made.each("AWS::Cognito::UserPoolClient"):
         if set(properties["ExplicitAuthFlows"]) != {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}:
             yield f"{name} signs in in other ways than integrations/aws/cognito.py"
@@ -385,6 +408,16 @@ def people_sign_in_in_one_way(made: Installation) -> Problems:
             "minutes",
         ):
             yield f"{name}: access tokens do not last 15 minutes"
+
+
+def _of_pools(made: Installation) -> Problems:
+    for name, properties in made.each("AWS::Cognito::UserPool"):
+        if not _true(properties["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly")):
+            yield f"{name} lets people sign themselves up"
+        if int(properties["Policies"]["PasswordPolicy"]["MinimumLength"]) < SHORTEST_PASSWORD:
+            yield f"{name} takes short passwords"
+        if properties.get("MfaConfiguration") != "OFF":
+            yield f"{name} asks for a second factor, which integrations/aws/cognito.py does not answer"
 
 
 def _hands_errors_on(name: str, responses: Sequence[Mapping[str, Any]]) -> Problems:

@@ -94,6 +94,7 @@ def for_the_app(
         "OIDC_CLIENT_ID": cloud.client_id,
         "PUBLIC_ORIGIN": origin,
         "API_PREFIX": "/api",
+        "TRACE_SAMPLE_PERCENT": environ.get("TRACE_SAMPLE_PERCENT") or "100",
         "REFRESH_COOKIE_SECURE": "false",
         "VAULT": "keyfile",
         "VAULT_KEY_FILE": str(directory / KEY_FILE),

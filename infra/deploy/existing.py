@@ -31,6 +31,7 @@ class Existing:
     rules: Mapping[str, Mapping[str, Any]]
     invokers: Mapping[str, str]  # each function's resource policy, as text
     api: str | None
+    compressed_from: int | None  # bytes; what the API says of its answers
     region: str
 
 
@@ -45,13 +46,15 @@ def look(cloud: Cloud, wanted: Wanted, record: Record | None) -> Existing:
     names = known | set(_made_by_chalice(cloud, known))
     functions = {name: found for name in sorted(names) if (found := function(cloud, name)) is not None}
     clocks = {each.name for each in wanted.rules} | {f"{name}-event" for name in names - known}
+    api = _api(cloud, record)
     return Existing(
         functions,
         {name: most for name in functions if (most := reserved(cloud, name)) is not None},
         _mappings(cloud, functions),
         _rules(cloud, sorted(clocks)),
         {name: _policy(cloud, name) for name in functions},
-        _api(cloud, record),
+        api,
+        None if api is None else _compressed_from(cloud, api),
         cloud.region,
     )
 
@@ -161,6 +164,11 @@ def _api(cloud: Cloud, record: Record | None) -> str | None:
             f"{', '.join(ours)}. Delete the others: `aws apigateway delete-rest-api --rest-api-id …`."
         )
     return next((each for each in ours if each in recorded), ours[0] if ours else None)
+
+
+def _compressed_from(cloud: Cloud, api: str) -> int | None:
+    least: int | None = cloud.client("apigateway").get_rest_api(restApiId=api).get("minimumCompressionSize")
+    return least
 
 
 def _integrations(gateway: Any, api: str) -> Iterator[str]:
@@ -357,6 +365,8 @@ def _of_api(wanted: Wanted, existing: Existing) -> Iterator[str]:
     (handler,) = (each.name for each in wanted.functions if each.resource == API_HANDLER)
     if f":{existing.api}/" not in existing.invokers.get(handler, ""):
         yield f"API Gateway may not call {handler}"
+    if wanted.compressed_from != existing.compressed_from:
+        yield f"the REST API: minimum_compression_size is {existing.compressed_from}, not {wanted.compressed_from}"
 
 
 def _of_rules(wanted: Wanted, existing: Existing) -> Iterator[str]:

@@ -13,8 +13,8 @@ from infra.deploy.cloud import Cloud
 from infra.deploy.stacks import Stacks
 from infra.rendering import STACKS, Rendered, StageFile, parse, render, template
 
-API: Final = "ApiId"
-"""Of the stack `edge`: no choice of the stage's, and nothing that it exports depends on it."""
+TOLD_BY_OTHERS: Final = frozenset({"ApiId", "EdgeSecretVersion", "MasterSecretArn"})
+"""Parameters that the stage's file does not choose; nothing that is exported depends on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _why(stack: str, there: Living, given: StageFile) -> str:
     other = [
         f"`{name}` is {value or 'empty'} now and was {was or 'empty'}"
         for name, value in wanted.items()
-        if name != API and (was := there.parameters.get(name, value)) != value
+        if name not in TOLD_BY_OTHERS and (was := there.parameters.get(name, value)) != value
     ]
     said = f"for in infra/parameters/{given.stage}.json {' and '.join(other)}"
     return said if other else "since its template did"

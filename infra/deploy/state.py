@@ -73,6 +73,10 @@ class State:
             return None
         return next((each for each in self.releases if each.number < serving.number), None)
 
+    def to_go_back_to(self) -> Release | None:
+        """Of a deploy that is not through: what serves; else the one before that."""
+        return self.serving() if self.under_way is not None else self.before_the_current()
+
     def release_of(self, fingerprint: str, *, package: str, architecture: str, commit: str) -> Release:
         """The release with this fingerprint that is under way or serves; else a new one."""
         for known in (self.under_way, self.serving()):

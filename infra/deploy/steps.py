@@ -29,6 +29,9 @@ BEFORE_THE_FUNCTIONS: Final = ("network", "data", "messaging", "identity", "func
 EDGE_VERSION: Final = "EdgeSecretVersion"
 """The parameter of `edge`."""
 
+MASTER_SECRET: Final = "MasterSecretArn"  # noqa: S105 - its name
+"""An output of `data`, and the parameter of `functions` that is given it."""
+
 OPTIONAL: Final = "streaming"
 """Made where its parameters are named in the stage's file."""
 
@@ -117,15 +120,23 @@ def infra(context: Context) -> str:
     names = [*BEFORE_THE_FUNCTIONS, *([OPTIONAL] if context.given.file.stacks.get(OPTIONAL) else [])]
     done: dict[str, list[str]] = {}
     for name in names:
-        stack = context.stack(name)
-        if name == "edge":  # it keeps the API that it has
-            has = {each: context.stacks.parameter(stack.name, each) for each in ("ApiId", EDGE_VERSION)}
-            stack = context.stack(name, **has)
+        stack = context.stack(name, **_told_by_others(context, name))
         what = context.stacks.bring_up(stack, may_replace=context.options.may_replace)
         done.setdefault(what, []).append(name)
         if what != "unchanged":
             context.say(f"{name} {what}")
     return "; ".join(f"{what}: {', '.join(those)}" for what, those in done.items())
+
+
+def _told_by_others(context: Context, stack: str) -> dict[str, str]:
+    """Parameters that are neither the stage's file's nor an import."""
+    if stack == "edge":  # it keeps the API that it has
+        name = context.cloud.stack_name(stack)
+        return {each: context.stacks.parameter(name, each) for each in ("ApiId", EDGE_VERSION)}
+    if stack == "functions":
+        data = context.stacks.outputs([context.cloud.stack_name("data")])
+        return {MASTER_SECRET: data[MASTER_SECRET]}
+    return {}
 
 
 def migrations(context: Context) -> str:
@@ -235,8 +246,11 @@ def _log_groups(context: Context) -> list[str]:
 
 def public(context: Context) -> str:
     """The smoke test."""
+    other = State.read(context.bucket).to_go_back_to()
     lines = smoke.ask_as_a_stranger(
         context.outputs["PublicOrigin"],
+        leads_to=context.outputs["DistributionDomainName"],
+        other=None if other in {None, context.release} else other.id,
         patience=context.options.patience.total_seconds(),
         pause=context.options.pause,
     )
@@ -402,7 +416,7 @@ def _target(state: State, to: str | None) -> Release:
         if found is None:
             raise DeployError(f"There is no release {to}. Kept are: {known}.")
         return found
-    target = state.serving() if state.under_way is not None else state.before_the_current()
+    target = state.to_go_back_to()
     if target is None:
         raise DeployError(f"There is no release to go back to. Kept are: {known}.")
     return target

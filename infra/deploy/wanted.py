@@ -70,6 +70,7 @@ class Wanted:
     rules: tuple[Rule, ...]
     api: str | None  # chalice's name of it
     api_stage: str
+    compressed_from: int | None  # bytes of an answer; None: API Gateway compresses none
     traced: bool
 
 
@@ -105,6 +106,7 @@ def read(stage_folder: Path, stage: str) -> Wanted:
         tuple(Rule(**each) for each in said["rules"]),
         said["api"],
         said["api_stage"],
+        said["compressed_from"],
         said["traced"],
     )
 
@@ -165,6 +167,7 @@ def _said(stage: str) -> dict[str, Any]:
         "rules": [asdict(each) for each in rules],
         "api": api,
         "api_stage": config.api_gateway_stage,
+        "compressed_from": config.minimum_compression_size,
         "traced": bool(config.xray_enabled),
     }
 

@@ -9,7 +9,8 @@ Where moto falls short it is patched here, and only here:
 - Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
   and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
 - API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
-  API forgets its gateway responses, as AWS does and moto does not. Deployments keep their description.
+  API forgets its gateway responses, as AWS does and moto does not. UpdateRestApi knows minimumCompressionSize.
+  Deployments keep their description.
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
   missing; a function's policy says nothing of a function that is gone. One may be put to sleep, as after idle weeks.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
@@ -480,6 +481,15 @@ def patch_api_gateway() -> None:
             its.get_rest_api(function_id).gateway_responses.clear()
         return put(its, function_id, as_three(api_doc), **said)
 
+    patched = gateway.RestAPI.apply_patch_operations
+
+    def apply_patch_operations(its: Any, operations: list[dict[str, Any]]) -> None:
+        patched(its, operations)
+        for each in operations:
+            if (each["op"], each["path"]) == ("replace", "/minimumCompressionSize"):
+                its.minimum_compression_size = int(each["value"]) if each.get("value") else None
+
+    gateway.RestAPI.apply_patch_operations = apply_patch_operations
     backend.import_rest_api = lambda its, api_doc, *said: take(its, as_three(api_doc), *said)
     backend.put_rest_api = put_rest_api
 

@@ -235,6 +235,12 @@ def the_pooler_comes_after_the_roles_that_it_signs_in_as(deployed: Chapter) -> N
 
 
 @told
+def a_first_deploy_that_does_not_answer_is_told_without_a_release_to_go_back_to(deployed: Chapter) -> None:
+    message, _ = deployed.more["failures"]["smoke"]
+    assert "there is no release to go back to" in message
+
+
+@told
 def old_code_serves_when_the_migration_fails(deployed: Chapter) -> None:
     message, lines = deployed.more["failures"]["migrations"]
     assert "migration could not be started" in message
@@ -310,12 +316,18 @@ def a_function_gets_the_settings_and_only_the_secrets_that_it_needs(deployed: Ch
 
 @told
 def api_gateways_own_errors_have_the_apis_form(deployed: Chapter) -> None:
-    assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
     answers = {each["responseType"]: each for each in deployed.more["answers"]}
     assert set(answers) >= set(ANSWERS)
     for each in (answers[kind] for kind in ANSWERS):
         error = json.loads(each["responseTemplates"]["application/json"])
         assert (error["success"], set(error["error"])) == (False, {"code", "message", "requestId"})
+
+
+@told
+def the_api_is_regional_and_compresses_long_answers(deployed: Chapter) -> None:
+    """Seen red without the size in .chalice/config.json."""
+    assert deployed.more["api"]["endpointConfiguration"]["types"] == ["REGIONAL"]
+    assert deployed.more["api"]["minimumCompressionSize"] == 1024
 
 
 @told
@@ -374,6 +386,19 @@ def a_second_deploy_changes_nothing(deployed: Chapter, again: Chapter) -> None:
         "infra          unchanged: network, data, messaging, identity, functions, edge",
         "functions      unchanged",
     ]
+
+
+@told
+def from_how_many_bytes_on_the_api_compresses_is_noticed_when_nothing_else_differs(
+    stage: Stage, again: Chapter
+) -> None:
+    gateway, (api,) = stage.client("apigateway"), again.apis
+    by_hand = {"op": "replace", "path": "/minimumCompressionSize", "value": "0"}
+    gateway.update_rest_api(restApiId=api, patchOperations=[by_hand])
+    deploy(stage.options())
+    assert [line for line in stage.lines if "minimum_compression_size is 0, not 1024" in line]
+    assert gateway.get_rest_api(restApiId=api)["minimumCompressionSize"] == 1024
+    stage.lines.clear()
 
 
 # What stands in the way

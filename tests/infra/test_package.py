@@ -39,6 +39,7 @@ from migrations import runner
 from sandbox.server import Sandbox
 from tests.builders import a_config, a_contact, a_run, rows
 from tests.conftest import World, a_world
+from tests.infra.test_package_parts import SERVICES
 
 EVENTS = Path(__file__).with_name("events")
 CHALICE = Path(sys.executable).with_name("chalice")
@@ -400,8 +401,10 @@ from aws_lambda_powertools import Logger, Metrics, Tracer, logging, metrics
 from importlib.metadata import version
 httpx.Client().close()
 openai.OpenAI(api_key="none").chat.completions
+assert boto3.session.Session().get_credentials().method == "env"  # as on Lambda: no other service is asked for them
+assert set(boto3.session.Session().get_available_services()) == set(json.loads(sys.argv[2]))
 for service in json.loads(sys.argv[2]):
-    client = boto3.client(service, region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
+    client = boto3.client(service, region_name="eu-central-1")
     assert client.meta.service_model.operation_names
 zoneinfo.reset_tzpath(())
 assert zoneinfo.ZoneInfo("Europe/Berlin").key == "Europe/Berlin"
@@ -420,18 +423,6 @@ uncached = [
 assert not uncached, uncached
 print("all there")
 """
-SERVICES = [
-    "cloudwatch",
-    "cognito-idp",
-    "events",
-    "kms",
-    "lambda",
-    "s3",
-    "secretsmanager",
-    "sqs",
-    "ssm",
-    "sts",
-]
 
 
 def in_the_package(unpacked: Path, program: str, *arguments: str, **environ: str) -> str:
@@ -449,6 +440,7 @@ def in_the_package(unpacked: Path, program: str, *arguments: str, **environ: str
 
 
 def test_all_that_is_imported_late_is_there(unpacked: Path, environ: dict[str, str]) -> None:
+    environ = {**environ, **CREDENTIALS}
     assert "all there" in in_the_package(unpacked, IMPORTS, json.dumps(SERVICES), **environ)
 
 

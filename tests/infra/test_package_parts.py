@@ -11,9 +11,12 @@ import pytest
 
 from infra.package.archive import Sizes, write
 from infra.package.build import LOCK, ROOT, build
-from infra.package.left_out import LeftOut
+from infra.package.left_out import LIST, LeftOut
 from infra.package.target import PYTHON, Architecture, Limits, PackageError
 from infra.package.wheels import fetch, pins
+
+SERVICES = ["cognito-idp", "events", "kms", "secretsmanager", "sqs"]
+"""Whose descriptions botocore has in the package."""
 
 ONLY_TO_DEPLOY = {
     "blessed",
@@ -57,6 +60,14 @@ def test_the_package_gets_the_versions_that_are_tested_and_all_but_what_deploys_
     tested = everywhere()
     assert packaged == {name: version for name, version in tested.items() if name not in ONLY_TO_DEPLOY}
     assert set(tested) - set(packaged) == ONLY_TO_DEPLOY
+
+
+def test_the_package_describes_the_services_that_functions_call_and_no_others() -> None:
+    """Seen red with a client of S3 in chalicelib, and with sts kept."""
+    sources = [path for folder in ("chalicelib", "migrations") for path in (ROOT / folder).rglob("*.py")]
+    made = {name for path in sources for name in re.findall(r'\bclient\(\s*"([a-z0-9-]+)"', path.read_text())}
+    kept = re.findall(r'^"botocore/data/([a-z0-9-]+)/\*"', LIST.read_text(), re.MULTILINE)
+    assert made == set(kept) == set(SERVICES)
 
 
 def test_a_pin_without_a_hash_is_refused(tmp_path: Path) -> None:

@@ -281,6 +281,19 @@ def test_an_existing_vpc_gets_security_groups_and_nothing_else() -> None:
     assert network.outputs["VpcId"]["Value"] == "vpc-1"
 
 
+def test_an_endpoint_is_paid_for_what_functions_ask_all_day() -> None:
+    """Migrations alone ask Secrets Manager, minutes a month, and NAT leads there. Seen red with an endpoint to it."""
+    reading = made("prod")
+    asked = {
+        action.partition(":")[0]
+        for function in reading.functions
+        for action, _ in checks.grants(reading, function)
+    }
+    endpoints = reading.stacks["network"].of_type("AWS::EC2::VPCEndpoint").values()
+    services = {each["Properties"]["ServiceName"].rpartition(".")[2] for each in endpoints}
+    assert services == asked - {"logs"}  # CloudWatch takes a function's lines from Lambda, not by the VPC
+
+
 # The edge
 
 
@@ -323,6 +336,15 @@ def test_the_edge_is_first_made_without_an_api() -> None:
     assert "CacheBehaviors" not in edge["DistributionConfig"]
 
 
+def test_cloudfront_is_asked_to_compress_only_under_a_policy_with_which_it_does() -> None:
+    """CachingOptimized has gzip and brotli on, CachingDisabled neither. Seen red with `Compress: true` for the API."""
+    caching_optimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+    edge = render(template("edge"), {"Stage": "prod", "ApiId": "abcdefghij"}).resources["Distribution"]
+    config = edge["Properties"]["DistributionConfig"]
+    for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behavior["Compress"] is (behavior["CachePolicyId"] == caching_optimized)
+
+
 # What people read
 
 
@@ -347,6 +369,25 @@ def test_every_import_is_an_export_of_a_stack_made_before() -> None:
             text = json.dumps([rendered.resources, rendered.outputs])
             assert set(re.findall(r"<import:([\w-]+)>", text)) <= there, stack
             there |= {each["Export"]["Name"] for each in rendered.outputs.values()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stack_imports_what_a_restored_database_has_another_of(stage: str) -> None:
+    """CloudFormation changes no export that is imported. Seen red with migrate's role over MasterSecretArn itself."""
+    imported = {
+        name
+        for rendered in made(stage).stacks.values()
+        for name in re.findall(
+            r"<import:bevyly-[a-z]+-(\w+)>", json.dumps([rendered.resources, rendered.outputs])
+        )
+    }
+    of_the_cluster = {
+        name
+        for name, output in made(stage).stacks["data"].outputs.items()
+        if str(output["Value"]).startswith("<Cluster")
+    }
+    assert of_the_cluster == {"ClusterId", "ClusterEndpoint", "MasterSecretArn"}
+    assert of_the_cluster & imported <= {"ClusterId", "ClusterEndpoint"}  # which hang on its name alone
 
 
 def anchors() -> set[str]:

@@ -19,6 +19,7 @@ from chalice.app import CloudWatchEvent
 from sqlalchemy import text
 
 from chalicelib.db.driver import create
+from infra.rendering import STACKS, template
 from local.postgres import APP, SYSTEM, Postgres
 from tests.builders import a_run, an_item, rows
 from tests.conftest import World
@@ -212,7 +213,12 @@ OF_THE_COMMAND_LINE = {"query", "output", "cli-binary-format", "cli-read-timeout
 def test_every_command_of_aws_exists_and_has_what_it_must_be_given(words: list[str]) -> None:
     """By the models of boto3, which AWS's command line takes its own from. Seen red with one option misspelt."""
     service, command, *rest = words
-    model = botocore.session.get_session().get_service_model(service)
+    session = botocore.session.get_session()
+    model = session.get_service_model(service)
+    if command == "wait":
+        waiters = session.get_waiter_model(service)
+        (waiter,) = [name for name in waiters.waiter_names if xform_name(name, "-") == rest[0]]
+        command = xform_name(waiters.get_waiter(waiter).operation, "-")
     (operation,) = [name for name in model.operation_names if xform_name(name, "-") == command]
     shape = model.operation_model(operation).input_shape
     assert shape is not None
@@ -224,6 +230,43 @@ def test_every_command_of_aws_exists_and_has_what_it_must_be_given(words: list[s
     }
     assert given <= known.keys()
     assert {xform_name(name, "-") for name in shape.required_members} <= given
+
+
+def test_a_restored_cluster_gets_all_that_the_template_gives_it() -> None:
+    """By name: what the restore, or the change after it, has to say. Seen red without the parameter group."""
+    restored = [words for words in COMMANDS if words[1].startswith("restore-db-cluster")]
+    (after,) = [words for words in COMMANDS if "--manage-master-user-password" in words]
+    said_otherwise = {
+        "DBClusterIdentifier", "Engine", "EngineVersion", "DatabaseName", "MasterUsername", "StorageEncrypted",
+        "MasterUserSecret",  # its key: --master-user-secret-kms-key-id
+    }  # fmt: skip
+    wanted = template("data")["Resources"]["Cluster"]["Properties"].keys() - said_otherwise
+    assert len(restored) == 2
+    for words in restored:
+        given = {word[2:] for word in (*words, *after) if word.startswith("--")}
+        assert {xform_name(name, "-") for name in wanted} <= given
+    assert "--master-user-secret-kms-key-id" in after
+
+
+def test_the_restore_takes_the_names_of_what_the_stack_has() -> None:
+    """They are what CloudFormation knows a cluster and an instance by. Seen red with another name of the proxy's."""
+    resources = template("data")["Resources"]
+    assert set(re.findall(r"\$\(part (\w+)\)", RUNBOOK)) == {
+        "SubnetGroup",
+        "ClusterParameters",
+        "Writer",
+        "Standby",
+    }
+    assert set(re.findall(r"\$\(part (\w+)\)", RUNBOOK)) <= resources.keys()
+    assert resources["Cluster"]["Properties"]["DBClusterIdentifier"] == {"Fn::Sub": "bevyly-${Stage}"}
+    named = {words[words.index("--db-proxy-name") + 1] for words in COMMANDS if "--db-proxy-name" in words}
+    (proxy,) = [
+        resource["Properties"]["DBProxyName"]["Fn::Sub"]
+        for stack in STACKS
+        for resource in template(stack)["Resources"].values()
+        if resource["Type"] == "AWS::RDS::DBProxy"
+    ]
+    assert named == {proxy.replace("${Stage}", "$S")}
 
 
 def test_the_minutes_functions_can_be_called_by_hand() -> None:

@@ -2,13 +2,13 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from chalicelib import tracing
+from chalicelib import settings, tracing
 from chalicelib.domain.ids import new_id
 from chalicelib.services.triggers import react, told_by
 from local.postgres import Postgres
@@ -45,7 +45,22 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+def sampling(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Sets how many traces of our own are sent, in percent."""
+
+    def sample(percent: int) -> None:
+        monkeypatch.setenv("TRACE_SAMPLE_PERCENT", str(percent))
+        settings.trace_sample_percent.cache_clear()
+
+    yield sample
+    monkeypatch.undo()
+    settings.trace_sample_percent.cache_clear()
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch, sampling: Callable[[int], None]) -> Iterator[Daemon]:
+    """Hears all there is, unless a test says otherwise."""
+    sampling(100)
     ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ear.bind(("127.0.0.1", 0))
     ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -133,6 +148,32 @@ def test_a_run_that_nobody_asked_for_begins_a_trace_of_its_own(world: World, dae
     found = rows(world.database, world.ours.manager, "SELECT id, causation FROM agent_runs")
     places = {run.id: tracing.Place.of(run.causation["trace"]) for run in found}
     assert len({place.trace_id for place in places.values() if place}) == len(runs)
+
+
+@pytest.mark.parametrize(("percent", "of_a_thousand"), [(0, 0), (5, 50), (50, 500), (100, 1000)])
+def test_so_many_of_a_hundred_traces_are_sampled_by_their_ids(percent: int, of_a_thousand: int) -> None:
+    ids = [f"1-6b0a1a2b-{(2 * nth + 1) * 2**31 // 1000:08x}77494acf61d1e2f3" for nth in range(1000)]
+    assert sum(tracing.is_sampled(each, percent) for each in ids) == of_a_thousand
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+def test_a_run_of_nobodys_request_is_told_or_not_from_beginning_to_end(
+    world: World, daemon: Daemon, sampling: Callable[[int], None], percent: int
+) -> None:
+    """Its own trace's beginning decides, whatever the worker's setting is later. Seen red with every trace sampled."""
+    sampling(percent)
+    run_id = a_run(world.database, world.ours.manager)
+    sampling(100 - percent)
+    daemon.heard()
+    world.visit()
+    (run,) = rows(world.database, world.ours.manager, "SELECT status, causation FROM agent_runs")
+    place = tracing.Place.of(run.causation["trace"])
+    assert place is not None
+    assert (run.status, place.sampled) == ("completed", percent == 100)
+    spans = [span for span in daemon.heard() if span["trace_id"] == place.trace_id]
+    told = [span["annotations"]["run_id"] for span in spans if span["name"] == "run"]
+    assert told == ([run_id] if percent == 100 else [])
+    assert bool(spans) == (percent == 100)
 
 
 @pytest.mark.parametrize("told", ["", "Root=x", "Root=1-abc", "nonsense;;=", None])
