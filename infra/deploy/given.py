@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.deploy.cloud import DeployError
+from infra.deploy.cloud import Cloud, DeployError
 from infra.rendering import HERE, StageFile
 
 
@@ -44,3 +44,15 @@ class Given:
     @property
     def stage(self) -> str:
         return self.file.stage
+
+    def check_where(self, cloud: Cloud) -> None:
+        """Raises DeployError where the stage belongs to another account or region."""
+        for what, wanted, there in (
+            ("account", self.account, cloud.account),
+            ("region", self.region, cloud.region),
+        ):
+            if wanted is not None and wanted != there:
+                raise DeployError(
+                    f"{self.stage} belongs to {what} {wanted}, these credentials to {there}. "
+                    "Choose another AWS_PROFILE."
+                )
