@@ -1,5 +1,5 @@
-"""`make deploy`, `make person`, `make rollback`, `make destroy` against moto: the templates, the real `chalice deploy`, the migrations in
-the emulator, the public address by TLS. tests/infra/cloud_server.py says where moto is patched.
+"""`make deploy`, `make person`, `make rollback`, `make destroy` against moto: the templates, the real `chalice deploy`, the
+migrations in the emulator, the public address by TLS. tests/infra/cloud_server.py says where moto is patched.
 
 One stage lives through it all, since each chapter takes seconds. What must hold is a function after its chapter, and is
 reported by its name.
