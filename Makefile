@@ -5,7 +5,7 @@ PY := .venv/bin/python
 COMPILE := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header
 LOCK := $(COMPILE) --universal --python-version 3.11
 .DEFAULT_GOAL := help
-.PHONY: help install run demo rotate-keys test test-fast check bench package deploy rollback destroy fmt lock clean
+.PHONY: help install run demo rotate-keys test test-fast check bench package deploy rollback destroy person fmt lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -53,6 +53,19 @@ rollback: install ## the release before serves again: STAGE=dev; or RELEASE=its 
 
 destroy: install ## takes a stage down, asks first: STAGE=dev
 	@$(DEPLOYING) $(if $(CONFIRM),--confirm $(CONFIRM)) $(if $(filter yes,$(DESTROY_PROD)),--prod-too)
+
+# What is said of a person goes to the program in its environment, as it was typed: neither make nor a shell reads it.
+unexport EMAIL NAME ROLE CUSTOMER CUSTOMER_NAME TIME_ZONE PLAN RESEND
+person: export PERSON_EMAIL := $(value EMAIL)
+person: export PERSON_NAME := $(value NAME)
+person: export PERSON_ROLE := $(value ROLE)
+person: export PERSON_CUSTOMER := $(value CUSTOMER)
+person: export PERSON_CUSTOMER_NAME := $(value CUSTOMER_NAME)
+person: export PERSON_TIME_ZONE := $(value TIME_ZONE)
+person: export PERSON_PLAN := $(value PLAN)
+person: export PERSON_RESEND := $(value RESEND)
+person: install ## lets somebody in: STAGE=dev EMAIL=… NAME="…" ROLE=ADMIN CUSTOMER_NAME="…", or CUSTOMER=cus_…
+	@$(DEPLOYING)
 
 fmt: install ## format, and mend what the linter can mend
 	$(PY) -m ruff format

@@ -7,7 +7,7 @@ from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 from chalicelib import cold_start  # before the other imports of ours
 from chalicelib.api import routes
 from chalicelib.settings import queues
-from chalicelib.workers import effects, outbox, rotation, runs, sweep
+from chalicelib.workers import effects, newcomers, outbox, rotation, runs, sweep
 
 app = Chalice(app_name="bevyly-agents")
 app.debug = False
@@ -50,6 +50,12 @@ def start_event_runs(event: SQSEvent) -> None:
 def rotate_keys(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Put every saved key's data key under the current wrapping key; started again, it goes on."""
     return rotation.rotate(event, context)
+
+
+@app.lambda_function()
+def add_person(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Register a person at a customer that is made with them, or that is there; again, it changes nothing."""
+    return newcomers.add_person(event, context)
 
 
 # Schedules

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.integrations.vault.envelope import Envelopes
     from chalicelib.services.integrations import Integrations
     from chalicelib.services.keys import Keys
+    from chalicelib.services.newcomers import Newcomers
     from chalicelib.services.outbox import Relay
     from chalicelib.services.rotation import Rotation
     from chalicelib.services.runs.context import Providers
@@ -113,6 +114,12 @@ class Context:
         from chalicelib.services.rotation import Rotation
 
         return Rotation(self.database, self.vault)
+
+    @cached_property
+    def newcomers(self) -> "Newcomers":
+        from chalicelib.services.newcomers import Newcomers
+
+        return Newcomers(self.database)
 
     def providers(self, customer_id: CustomerId) -> "Providers":
         """This tenant's way to the outside."""

@@ -3,7 +3,6 @@
 import hashlib
 import ipaddress
 import logging
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -14,7 +13,7 @@ from chalicelib.api.http import PUBLIC, SIGNED_IN, Context, Out, Reply, Request,
 from chalicelib.api.parsing import In
 from chalicelib.db.models.tenant import Customer
 from chalicelib.db.work import Work
-from chalicelib.domain.access import SIGN_IN_WINDOW, Permission, Role
+from chalicelib.domain.access import LONGEST_EMAIL, SIGN_IN_WINDOW, Permission, Role, plausible_email
 from chalicelib.domain.errors import AppError, LimitReached, NotPermitted, NotSignedIn
 from chalicelib.domain.ids import CustomerId, UserId
 from chalicelib.domain.ports import Challenge, SignedIn
@@ -34,13 +33,7 @@ ALLOW: Final = text(
 FORGET: Final = text("SELECT forget_sign_in(:keys)")
 
 
-def _plausible(email: str) -> str:
-    if not re.fullmatch(r"[^@\s]{1,64}@[^@\s]{1,189}", email):
-        raise ValueError("must be an e-mail address")
-    return email.lower()
-
-
-Email = Annotated[str, Field(max_length=254), AfterValidator(_plausible)]
+Email = Annotated[str, Field(max_length=LONGEST_EMAIL), AfterValidator(plausible_email)]
 Password = Annotated[str, Field(min_length=1, max_length=256, json_schema_extra={"format": "password"})]
 
 

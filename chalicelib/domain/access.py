@@ -4,6 +4,7 @@ Code asks for a permission, never for a role. A right may be limited to a person
 `Actor.only_own`, and the queries take it as a condition.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,9 @@ from chalicelib.domain.ids import CustomerId, TenantScope, UserId
 
 SIGN_IN_WINDOW: Final = timedelta(minutes=15)
 """Tries to sign in are counted for so long."""
+
+LONGEST_EMAIL: Final = 254
+_EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
 class Permission(StrEnum):
@@ -107,6 +111,13 @@ class Actor:
     def only_own(self, permission: Permission) -> bool:
         """Whether this right reaches only what the person owns."""
         return self.role is not None and permission in OWN_ONLY.get(self.role, frozenset())
+
+
+def plausible_email(text: str) -> str:
+    """In lower case, as everybody signs in. Raises ValueError for what can be no address."""
+    if len(text) > LONGEST_EMAIL or not _EMAIL.fullmatch(text):
+        raise ValueError("must be an e-mail address")
+    return text.lower()
 
 
 def engine_for(customer_id: CustomerId) -> Actor:

@@ -35,7 +35,14 @@ class KeySource(StrEnum):
     NONE = "none"
 
 
-PLATFORM_KEY_PLANS: Final = frozenset({"starter"})
+class Plan(StrEnum):
+    """What a customer has bought. A row may hold another word; such a customer brings keys."""
+
+    STARTER = "starter"
+    GROWTH = "growth"
+
+
+PLATFORM_KEY_PLANS: Final = frozenset({Plan.STARTER})
 """Plans whose tenants use the installation's key while they have none of their own. Others bring one."""
 
 

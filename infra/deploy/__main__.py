@@ -1,6 +1,7 @@
-"""`python -m infra.deploy deploy|rollback|destroy --stage STAGE`: see docs/how-to/deploy.md."""
+"""`python -m infra.deploy deploy|rollback|destroy|person --stage STAGE`: see docs/how-to/deploy.md."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from infra.package.target import Architecture
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
-    parser.add_argument("verb", choices=["deploy", "rollback", "destroy"])
+    parser.add_argument("verb", choices=["deploy", "rollback", "destroy", "person"])
     parser.add_argument("--stage", required=True, help="a file of infra/parameters/")
     parser.add_argument("--arch", type=Architecture, choices=list(Architecture), default=Architecture.X86_64)
     parser.add_argument("--take-over", action="store_true", help="the lock's owner is surely dead")
@@ -35,6 +36,11 @@ def main() -> int:
 
 
 def _do(given: argparse.Namespace) -> None:
+    if given.verb == "person":
+        from infra.deploy.people import add_person  # noqa: PLC0415 - what it needs takes a second
+
+        add_person(given.stage, os.environ, _tell)  # noqa: TID251 - names may hold what a shell would read
+        return
     from infra.deploy.destroy import destroy  # noqa: PLC0415 - what it needs takes a second
     from infra.deploy.steps import Options, deploy, rollback  # noqa: PLC0415 - as above
 
@@ -44,7 +50,7 @@ def _do(given: argparse.Namespace) -> None:
         take_over=given.take_over,
         may_replace=tuple(filter(None, given.may_replace.split(","))),
         database_ca=given.database_ca,
-        tell=lambda line: print(line, flush=True),
+        tell=_tell,
     )
     if given.verb == "deploy":
         deploy(options)
@@ -54,6 +60,10 @@ def _do(given: argparse.Namespace) -> None:
         print(f"This deletes everything of {given.stage} but what AWS keeps (docs/how-to/deploy.md).")
         confirmed = given.confirm or input(f"Type {given.stage} to go on: ").strip()
         destroy(options, confirmed=confirmed, prod_too=given.prod_too)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """What a stage's file says, and where the tree is."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.deploy.cloud import DeployError
+from infra.deploy.cloud import Cloud, DeployError
 from infra.rendering import HERE, StageFile
 
 
@@ -44,3 +44,15 @@ class Given:
     @property
     def stage(self) -> str:
         return self.file.stage
+
+    def out_of_place(self, cloud: Cloud) -> Iterator[str]:
+        """Another account or region than the stage belongs to, in a sentence each."""
+        for what, wanted, there in (
+            ("account", self.account, cloud.account),
+            ("region", self.region, cloud.region),
+        ):
+            if wanted is not None and wanted != there:
+                yield (
+                    f"{self.stage} belongs to {what} {wanted}, these credentials to {there}. "
+                    "Choose another AWS_PROFILE."
+                )

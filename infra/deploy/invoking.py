@@ -15,11 +15,19 @@ _MOST_WORDS: Final = 1500
 
 
 class NotHeardError(DeployError):
-    """It could not be called, or nobody heard how it ended."""
+    """It could not be called, or nobody heard how it ended. `why` says it without the function's name."""
+
+    def __init__(self, name: str, why: object) -> None:
+        super().__init__(f"{name} could not be called, or nobody heard how it ended: {why}")
+        self.why = str(why)
 
 
 class FunctionFailedError(DeployError):
-    """It raised. The message is what it said."""
+    """It raised. `why` is what it said."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} failed: {why}\nIts log: /aws/lambda/{name}.")
+        self.why = why
 
 
 def invoke(cloud: Cloud, name: str, event: Mapping[str, Any]) -> Any:
@@ -33,10 +41,10 @@ def invoke(cloud: Cloud, name: str, event: Mapping[str, Any]) -> Any:
         answer = _once_awake(cloud, name, json.dumps(event).encode())
         said = json.loads(answer["Payload"].read())
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise NotHeardError(str(error)) from error
+        raise NotHeardError(name, error) from error
     if answer.get("FunctionError"):
         why = f"{said.get('errorType')}: {said.get('errorMessage')}" if isinstance(said, dict) else str(said)
-        raise FunctionFailedError(why[:_MOST_WORDS])
+        raise FunctionFailedError(name, why[:_MOST_WORDS])
     return said
 
 
@@ -52,7 +60,7 @@ def _once_awake(cloud: Cloud, name: str, payload: bytes) -> Mapping[str, Any]:
     try:
         cloud.client("lambda").get_waiter("function_active_v2").wait(FunctionName=name)
     except WaiterError as error:
-        raise NotHeardError(f"{name} does not wake up: {error}") from error
+        raise NotHeardError(name, f"it does not wake up: {error}") from error
     again: Mapping[str, Any] = client.invoke(FunctionName=name, Payload=payload)
     return again
 

@@ -121,11 +121,11 @@ def run(bucket: Bucket, pem: str) -> Mapping[str, Any]:
         said: Mapping[str, Any] = invoke(bucket.cloud, name, {"certificateAuthorities": pem})
     except NotHeardError as error:
         raise DeployError(
-            f"The migration could not be started, or nobody heard how it ended: {error}"
+            f"The migration could not be started, or nobody heard how it ended: {error.why}"
         ) from error
     except FunctionFailedError as error:
         raise DeployError(
-            f"The migration failed: {error}\nThe old code still serves. Its log: /aws/lambda/{name}."
+            f"The migration failed: {error.why}\nThe old code still serves. Its log: /aws/lambda/{name}."
         ) from error
     return said
 

@@ -121,15 +121,7 @@ class Preflight:
     def _of_aws(self, given: Given | None, functions: list[Function]) -> Iterator[str]:
         cloud = self.cloud
         if given is not None:
-            for what, wanted, there in (
-                ("account", given.account, cloud.account),
-                ("region", given.region, cloud.region),
-            ):
-                if wanted is not None and wanted != there:
-                    yield (
-                        f"{given.stage} belongs to {what} {wanted}, these credentials to {there}. "
-                        "Choose another AWS_PROFILE."
-                    )
+            yield from given.out_of_place(cloud)
         parts: list[Callable[[], Iterator[str]]] = [
             self._lock,
             self._stuck_stacks,

@@ -7,7 +7,9 @@ Where moto falls short it is patched here, and only here:
   A VPC that it cannot delete in its own order is forgotten. A stack that is gone is described without making its resources
   again. The proxy's target comes up once the roles of its secrets can sign in. An export that another stack imports does not change.
 - Types that moto does not know (RDS, Secrets Manager, Cognito, CloudFront, policies, alarms, …) are stand-ins: an id
-  and attributes; secrets are real ones in moto's Secrets Manager, the database's address is loopback.
+  and attributes; secrets, user pools and their clients are real ones in moto, the database's address is loopback.
+- Cognito: an account that is made gets a first password, which is mailed (`/harness/mail` tells it); RESEND gives another
+  one, to who has never signed in, where moto would make a second account.
 - API Gateway: ImportRestApi and PutRestApi take only OpenAPI 3 with a description; chalice sends Swagger 2. Replacing an
   API forgets its gateway responses, as AWS does and moto does not. UpdateRestApi knows minimumCompressionSize.
   Deployments keep their description.
@@ -18,6 +20,9 @@ Where moto falls short it is patched here, and only here:
 
 Besides there is what AWS has and moto has not: a public address (TLS, the API below /api as CloudFront and API Gateway
 serve it). Every call is recorded, and any can be made to fail.
+
+The issuer's keys are at AWS's own address, which the functions refuse to look for on this machine: a token is made and
+not verified here.
 """
 
 import argparse
@@ -28,6 +33,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import signal
 import ssl
 import sys
@@ -46,6 +52,7 @@ from urllib.parse import parse_qs
 from moto.backends import get_backend
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
+from moto.core.exceptions import JsonRESTError
 from moto.ec2.exceptions import DependencyViolationError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from pg8000.exceptions import DatabaseError
@@ -62,6 +69,7 @@ formation: Any = import_module(
 formation_responses: Any = import_module("moto.cloudformation.responses").CloudFormationResponse
 gateway: Any = import_module("moto.apigateway.models")
 functions: Any = import_module("moto.awslambda.models")
+cognito: Any = import_module("moto.cognitoidp.models")
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"
@@ -99,6 +107,8 @@ _TAKES_IN: Final[set[str]] = set()
 """Stacks whose change set asked for ImportExistingResources."""
 _ASLEEP: Final[dict[str, Any]] = {}
 """Functions that nobody has called for weeks, by name."""
+MAIL: Final[list[dict[str, str]]] = []
+"""What Cognito has sent."""
 
 
 class Recorded:
@@ -127,6 +137,8 @@ class Recorded:
             _ASLEEP[name] = _backend("lambda").get_function(name)
             _ASLEEP[name].state = "Inactive"
             return _json(start, {})
+        if verb == "mail":
+            return _json(start, MAIL)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         self._calls.fail(environ["wsgi.input"].read(length).decode())
         return _json(start, {})
@@ -252,11 +264,17 @@ class StandIn(CloudFormationModel):
             master = json.dumps({"username": "bevyly_master", "password": MASTER_PASSWORD})
             arn = _secret("rds!master", master)
             return "cluster", {"Endpoint.Address": "127.0.0.1", "MasterUserSecret.SecretArn": arn}
+        if kind == "AWS::Cognito::UserPool":
+            pool = _backend("cognito-idp").create_user_pool(properties["UserPoolName"], dict(properties))
+            return pool.id, {"Arn": pool.arn}
+        if kind == "AWS::Cognito::UserPoolClient":
+            client = _backend("cognito-idp").create_user_pool_client(
+                properties["UserPoolId"], properties["GenerateSecret"], dict(properties)
+            )
+            return client.id, {"ClientSecret": client.secret}
         return {
             "AWS::RDS::DBProxy": ("proxy", {"Endpoint": "127.0.0.1"}),
             "AWS::CloudFront::Distribution": ("EDISTRIBUTION", {"DomainName": cls.edge}),
-            "AWS::Cognito::UserPoolClient": ("client", {"ClientSecret": "secret-of-the-client"}),
-            "AWS::Cognito::UserPool": (f"{REGION}_pool", {}),
         }.get(kind, (name or logical.lower(), {}))
 
     @classmethod
@@ -465,6 +483,28 @@ def _declared(text: str) -> Mapping[str, Any]:
     return dict(parse(text)["Parameters"]) if text else {}
 
 
+# Cognito
+
+
+def patch_cognito() -> None:
+    make = cognito.CognitoIdpBackend.admin_create_user
+
+    def admin_create_user(its: Any, pool: str, name: str, action: str, *rest: Any) -> Any:
+        password = f"First-{secrets.token_urlsafe(9)}-1"
+        _, attributes = rest  # nobody here says a password
+        if action == "RESEND":
+            user = its.admin_get_user(pool, name)
+            if user.status != cognito.UserStatus.FORCE_CHANGE_PASSWORD:
+                raise JsonRESTError("UnsupportedUserStateException", "This one has signed in")
+            user.password = password
+        else:
+            user = make(its, pool, name, action, password, attributes)
+        MAIL.append({"to": name, "password": password})
+        return user
+
+    cognito.CognitoIdpBackend.admin_create_user = admin_create_user
+
+
 # API Gateway
 
 
@@ -563,8 +603,14 @@ class Edge(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self._serve("GET", None)
+
+    def do_POST(self) -> None:
+        self._serve("POST", self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+    def _serve(self, method: str, sent: str | None) -> None:
         api = _api_behind_the_edge()
-        if CALLS.refused(f"edge GET {self.path}"):
+        if CALLS.refused(f"edge {method} {self.path}"):
             self._say(503, b"the test says no", "text/plain")
             return
         if not self.path.startswith("/api/") or api is None:
@@ -572,13 +618,13 @@ class Edge(BaseHTTPRequestHandler):
             return
         path = self.path.removeprefix("/api").partition("?")[0]
         resource = api.get_resource_for_path(path)
-        if resource is None or "GET" not in resource.resource_methods or "api" not in api.stages:
+        if resource is None or method not in resource.resource_methods or "api" not in api.stages:
             self._gateway_response(api, "MISSING_AUTHENTICATION_TOKEN")
             return
-        uri = resource.resource_methods["GET"].method_integration.uri
+        uri = resource.resource_methods[method].method_integration.uri
         name = re.search(r":function:([^/:]+)/", uri)
         assert name is not None, uri
-        answer, error = _invoke(name[1], self._event(path, resource.get_path()))
+        answer, error = _invoke(name[1], self._event(method, path, resource.get_path(), sent))
         said = {} if error else json.loads(answer)
         if "statusCode" not in said:
             self._say(502, b'{"message": "Internal server error"}', "application/json")
@@ -586,12 +632,14 @@ class Edge(BaseHTTPRequestHandler):
         body = said["body"].encode()
         self._say(said["statusCode"], base64.b64decode(body) if said.get("isBase64Encoded") else body)
 
-    def _event(self, path: str, resource: str) -> dict[str, Any]:
+    def _event(self, method: str, path: str, resource: str, sent: str | None) -> dict[str, Any]:
         headers = {"accept": "application/json", "x-bevyly-edge": _edge_secret()}
+        if sent is not None:
+            headers["content-type"] = self.headers["Content-Type"]
         return {
             "resource": resource,
             "path": path,
-            "httpMethod": "GET",
+            "httpMethod": method,
             "headers": headers,
             "multiValueHeaders": {name: [value] for name, value in headers.items()},
             "queryStringParameters": None,
@@ -599,14 +647,14 @@ class Edge(BaseHTTPRequestHandler):
             "pathParameters": None,
             "stageVariables": None,
             "requestContext": {
-                "httpMethod": "GET",
+                "httpMethod": method,
                 "resourcePath": resource,
                 "path": f"/api{path}",
                 "stage": "api",
                 "requestId": "request-1",
                 "identity": {"sourceIp": "127.0.0.1"},
             },
-            "body": None,
+            "body": sent,
             "isBase64Encoded": False,
         }
 
@@ -673,6 +721,7 @@ def serve(database_port: int, certificate: Path) -> None:
     ChangeSets(database_port).patch()
     patch_api_gateway()
     patch_lambda(emulated)
+    patch_cognito()
     app = Recorded(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     emulated.endpoint = f"http://127.0.0.1:{server.port}"

@@ -27,7 +27,7 @@ from tests.infra.cloud_server import MASTER_PASSWORD, REGION
 
 STAGE = "dev"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-READING = ("GET ", "HEAD ", "Get", "Describe", "List")
+READING = ("GET ", "HEAD ", "Get", "Describe", "List", "AdminGet")
 """How the names of calls begin that change nothing."""
 
 
@@ -122,6 +122,15 @@ class Stage:
     def put_to_sleep(self, function: str) -> None:
         """As Lambda does with a function that nobody has called for weeks."""
         httpx.post(f"{self.aws}/harness/sleep?{function}").raise_for_status()
+
+    def mail(self) -> list[dict[str, str]]:
+        """What Cognito has sent: to whom, with which first password."""
+        sent: list[dict[str, str]] = httpx.get(f"{self.aws}/harness/mail").json()
+        return sent
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        """As somebody outside, to the public address."""
+        return httpx.post(f"{self.edge}{path}", json=body, timeout=60)
 
     @property
     def bucket(self) -> str:

@@ -1,5 +1,5 @@
-"""`make deploy`, `make rollback`, `make destroy` against moto: the templates, the real `chalice deploy`, the migrations in
-the emulator, the public address by TLS. tests/infra/cloud_server.py says where moto is patched.
+"""`make deploy`, `make person`, `make rollback`, `make destroy` against moto: the templates, the real `chalice deploy`, the
+migrations in the emulator, the public address by TLS. tests/infra/cloud_server.py says where moto is patched.
 
 One stage lives through it all, since each chapter takes seconds. What must hold is a function after its chapter, and is
 reported by its name.
@@ -8,12 +8,14 @@ reported by its name.
 import base64
 import inspect
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import jwt
 import pytest
 
 from app import app
@@ -22,10 +24,11 @@ from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.destroy import destroy
 from infra.deploy.gateway import ANSWERS
 from infra.deploy.given import Given
+from infra.deploy.people import VARIABLES, add_person
 from infra.deploy.preflight import Preflight, PreflightError
 from infra.deploy.stacks import Stack, Stacks
 from infra.deploy.steps import Options, deploy, rollback
-from infra.functions import of_app
+from infra.functions import ROOT, of_app
 from infra.package.target import PackageError
 from infra.rendering import StageFile, template_text
 from tests.infra.cloud_server import ACCOUNT, REGION
@@ -398,6 +401,179 @@ def from_how_many_bytes_on_the_api_compresses_is_noticed_when_nothing_else_diffe
     deploy(stage.options())
     assert [line for line in stage.lines if "minimum_compression_size is 0, not 1024" in line]
     assert gateway.get_rest_api(restApiId=api)["minimumCompressionSize"] == 1024
+
+
+# The first customer and person
+
+ANN: Final = "ann.o-brien@acme.example"
+OF_ANN: Final = {
+    "PERSON_EMAIL": ANN,
+    "PERSON_NAME": "Ann O'Brien $(shell exit 1)",
+    "PERSON_ROLE": "ADMIN",
+    "PERSON_CUSTOMER_NAME": "Acme & Söhne `exit 1`",
+    "PERSON_TIME_ZONE": "Europe/Berlin",
+}
+PASSWORD: Final = "My-own-password-23"
+
+
+@dataclass(slots=True)
+class LetIn:
+    """What was seen while a stage's first person was let in, and came back."""
+
+    failures: list[tuple[str, int, list[Any]]]  # what was said, accounts at the pool, people in the database
+    commands: list[str]  # what each `make person` printed
+    customers: list[Any]
+    people: list[Any]
+    entries: list[Any]
+    mail: list[dict[str, str]]
+    challenge: Any
+    token: Any
+    again: Any
+    entered: list[Any]
+
+
+@told
+def let_in(stage: Stage, again: Chapter) -> LetIn:
+    """Failing at each call once, then by `make`, three times.
+
+    Seen red with the account made before the function has looked.
+    """
+    assert again.state["current"]
+    (pool,) = stage.client("cognito-idp").list_user_pools(MaxResults=10)["UserPools"]
+
+    def accounts() -> list[Any]:
+        users: list[Any] = stage.client("cognito-idp").list_users(UserPoolId=pool["Id"])["Users"]
+        return users
+
+    failures = []
+    for call, when in (
+        ("cloudformation DescribeStacks bevyly-dev-identity", None),
+        ("cognito-idp AdminGetUser", None),
+        ("add_person/invocations", None),
+        ("cognito-idp AdminCreateUser", None),
+        ("add_person/invocations", "account"),  # the second one, when there is an account
+    ):
+
+        def fail(line: str, call: str = call, when: str | None = when) -> None:
+            if when is not None and line.startswith(when):
+                stage.fail(call)
+
+        if when is None:
+            stage.fail(call)
+        with pytest.raises(Exception, match="The test refuses") as failed:
+            add_person(STAGE, OF_ANN, fail)
+        people = stage.postgres.execute("SELECT id FROM users", database="bevyly")
+        failures.append((str(failed.value), len(accounts()), people))
+    commands = [_make_person(), _make_person(RESEND="yes")]
+    first = stage.mail()[-1]["password"]
+    challenge = stage.post("/api/v1/auth/login", {"email": ANN, "password": first}).json()
+    session = challenge["data"]["session"]
+    answer = {"email": ANN, "session": session, "newPassword": PASSWORD}
+    token = stage.post("/api/v1/auth/challenge", answer).json()
+    commands.append(_make_person())
+    claims = jwt.decode(token["data"]["accessToken"], options={"verify_signature": False})
+    stage.lines.clear()
+    return LetIn(
+        failures,
+        commands,
+        stage.postgres.execute("SELECT id, name, time_zone, plan FROM customers", database="bevyly"),
+        stage.postgres.execute(
+            "SELECT id, customer_id, email, name, role, status FROM users", database="bevyly"
+        ),
+        stage.postgres.execute(
+            "SELECT action, target_id, user_id, details FROM audit_entries ORDER BY id", database="bevyly"
+        ),
+        stage.mail(),
+        challenge,
+        token,
+        stage.post("/api/v1/auth/login", {"email": ANN, "password": PASSWORD}).json(),
+        stage.postgres.execute(
+            f"SELECT customer_id, user_id, role FROM enter('{claims['iss']}', '{claims['sub']}', '')",  # noqa: S608
+            database="bevyly",
+        ),
+    )
+
+
+def _make_person(**more: str) -> str:
+    """As an operator types it; `-o`: what is installed is what the tests run with."""
+    said = {VARIABLES[name]: value for name, value in OF_ANN.items()}
+    words = [f"{name}={value}" for name, value in {"STAGE": STAGE, **said, **more}.items()]
+    done = subprocess.run(
+        ["make", "-s", "-o", "install", "person", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@told
+def nothing_is_made_before_the_function_has_looked(let_in: LetIn) -> None:
+    assert [accounts for _, accounts, _ in let_in.failures] == [0, 0, 0, 0, 1]
+
+
+@told
+def a_try_that_failed_half_way_makes_nobody_twice(let_in: LetIn) -> None:
+    assert [people for *_, people in let_in.failures] == [[]] * 5
+    ((customer, name, zone, plan),) = let_in.customers
+    assert (name, zone, plan) == (OF_ANN["PERSON_CUSTOMER_NAME"], "Europe/Berlin", "starter")
+    ((person, at, *rest),) = let_in.people
+    assert (at, rest) == (customer, [ANN, OF_ANN["PERSON_NAME"], "ADMIN", "active"])
+    by = {"by": "operator"}
+    assert let_in.entries == [
+        ["customer.created", customer, None, by],
+        ["user.created", person, None, {**by, "role": "ADMIN"}],
+    ]
+
+
+@told
+def an_operator_is_told_what_is_there_now(let_in: LetIn) -> None:
+    made, resent, signed_in = let_in.commands
+    ((customer, *_),) = let_in.customers
+    ((person, *_),) = let_in.people
+    assert f"customer       {customer} is made\n" in made
+    assert f"person         {person} is made: {OF_ANN['PERSON_NAME']}, ADMIN\n" in made
+    assert "lasts 7 days from when it was sent" in made
+    assert f"customer       {customer} was there\n" in resent
+    assert f"another first password is mailed to {ANN}" in resent
+    assert signed_in.endswith(f"with {ANN} and the password they have\n")
+    assert not [each for each in let_in.mail if each["password"] in "".join(let_in.commands)]
+
+
+@told
+def the_first_person_signs_in_at_the_public_address(let_in: LetIn) -> None:
+    """With the password that was mailed last, then with their own; their token is that of the row that was made."""
+    assert [each["to"] for each in let_in.mail] == [ANN, ANN]
+    assert let_in.challenge["data"]["challenge"] == "new_password"
+    assert let_in.token["data"]["accessToken"]
+    assert let_in.again["data"]["accessToken"]
+    ((customer, *_),) = let_in.customers
+    ((person, *_),) = let_in.people
+    assert let_in.entered == [[customer, person, "ADMIN"]]
+
+
+@told
+def what_does_not_agree_with_what_is_there_is_refused_in_words(stage: Stage, let_in: LetIn) -> None:
+    """By the function, in the emulator. Nobody gets an account for a try that is refused."""
+    ((customer, *_),) = let_in.customers
+    ((person, *_),) = let_in.people
+    stage.changes()
+    others = {"PERSON_EMAIL": "bo@acme.example", "PERSON_NAME": "Bo"}
+    nobody = "cus_01k00000000000000000000000"
+    for more, said in (
+        ({"PERSON_ROLE": "VIEWER"}, rf"{person} at {customer} already: the role is ADMIN, not VIEWER\."),
+        ({"PERSON_RESEND": "yes"}, "never signed in; this account is CONFIRMED"),
+        (others, f"There is a customer .* already, {customer}"),
+        (
+            {**others, "PERSON_CUSTOMER_NAME": "", "PERSON_TIME_ZONE": "", "PERSON_CUSTOMER": nobody},
+            f"There is no customer {nobody}",
+        ),
+    ):
+        with pytest.raises(DeployError, match=said):
+            add_person(STAGE, {**OF_ANN, **more}, stage.lines.append)
+    assert stage.changes() == []
     stage.lines.clear()
 
 

@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 from bench.installation import Installation, installed
 from chalicelib.domain.access import engine_for
 from chalicelib.domain.events import Event, EventType
-from chalicelib.domain.ids import new_credential_id
+from chalicelib.domain.ids import new_credential_id, new_id
 from chalicelib.domain.secrets import Place, Secret
 from chalicelib.integrations.vault import vault_of
 from chalicelib.settings import Settings
@@ -377,6 +377,18 @@ def test_the_operators_function_rewraps_what_kms_has_a_newer_key_for(
     (row,) = rows(there.database, there.ours.manager, "SELECT credentials FROM integration_credentials")
     assert row.credentials != sealed
     assert vault_of(settings).open(row.credentials, place) == Secret("a-tenants-key-1")
+
+
+def test_the_operators_function_lets_somebody_in(boot: Boot, there: World, environ: dict[str, str]) -> None:
+    """Time zones are known in the package. The second time it finds what is there."""
+    subject = new_id("UserId")
+    made = boot("add_person", customer=subject, subject=subject).payload
+    assert (made["madeCustomer"], made["madeUser"]) == (True, True)
+    with there.database.begin(environ["OIDC_ISSUER"], subject) as work:
+        assert (work.actor.customer_id, work.actor.user_id) == (made["customerId"], made["userId"])
+    again = boot("add_person", customer=subject, subject=subject).payload
+    assert again == {**made, "madeCustomer": False, "madeUser": False}
+    assert {line["level"] for line in boot.log("add_person")} <= {"INFO", "DEBUG"}
 
 
 @pytest.mark.parametrize("name", ["apply_decisions", "run_due_schedules", "sweep_minute"])

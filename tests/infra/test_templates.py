@@ -163,6 +163,7 @@ GRANTS: Final[Mapping[str, set[tuple[str, str]]]] = {
         ("kms:ReEncryptTo", "VaultKeyArn"),
         ("kms:DescribeKey", "VaultKeyArn"),
     },
+    "add_person": set(),
 }
 WITH_THEM: Final = {"sqs:GetQueueUrl", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility",
                     "logs:CreateLogStream", "logs:PutLogEvents"}  # fmt: skip
