@@ -339,7 +339,8 @@ def test_an_event_starts_a_run_and_a_doorbell_has_it_ask_openai(boot: Boot, ther
     (event,) = rows(
         there.database, manager, "SELECT id FROM outbox_events WHERE aggregate_id = :id", id=contact
     )
-    boot("start_event_runs", customer_id=manager.customer_id, event_id=event.id)
+    answer = boot("start_event_runs", customer_id=manager.customer_id, event_id=event.id)
+    assert answer.payload == {"batchItemFailures": []}
     (run,) = rows(there.database, manager, "SELECT * FROM agent_runs")
     assert (run.status, run.trigger) == ("pending", "event")
     boot("execute_run", customer_id=manager.customer_id)
