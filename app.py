@@ -8,6 +8,7 @@ from chalicelib import cold_start  # before the other imports of ours
 from chalicelib.api import routes
 from chalicelib.settings import queues
 from chalicelib.workers import effects, newcomers, outbox, rotation, runs, sweep
+from chalicelib.workers.runs import Failures
 
 app = Chalice(app_name="bevyly-agents")
 app.debug = False
@@ -34,15 +35,15 @@ def relay_events(event: SQSEvent) -> None:
 
 
 @app.on_sqs_message(queue=queues().effects, batch_size=10, maximum_concurrency=5)
-def apply_decisions(event: SQSEvent) -> None:
+def apply_decisions(event: SQSEvent) -> Failures:
     """Give decisions their effect when their undo window is over."""
-    effects.apply(event)
+    return effects.apply(event)
 
 
 @app.on_sqs_message(queue=queues().events, batch_size=10, maximum_concurrency=5)
-def start_event_runs(event: SQSEvent) -> None:
+def start_event_runs(event: SQSEvent) -> Failures:
     """Events of the bus, some of which agents wait for."""
-    runs.start_for_events(event)
+    return runs.start_for_events(event)
 
 
 # By hand

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,6 +47,7 @@ class Installation:
     people: Sequence[str]  # their subjects; each is a customer's only user, and the first one is signed in
     token: str
     jwks_url: str
+    token_of: Callable[[str], str]  # of any subject
 
     @property
     def all_seeing_url(self) -> str:
@@ -105,21 +106,24 @@ def installed(*, customers: int = 1) -> Iterator[Installation]:
     """
     people = [f"somebody-{number}" for number in range(customers)]
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    claims = {
-        "iss": ISSUER,
-        "sub": people[0],
-        "client_id": _CLIENT,
-        "token_use": "access",
-        "exp": int(time.time() + timedelta(hours=1).total_seconds()),
-    }
-    token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": _KEY_ID})
+
+    def token_of(subject: str) -> str:
+        claims = {
+            "iss": ISSUER,
+            "sub": subject,
+            "client_id": _CLIENT,
+            "token_use": "access",
+            "exp": int(time.time() + timedelta(hours=1).total_seconds()),
+        }
+        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": _KEY_ID})
+
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     keys = {"keys": [{**public, "kid": _KEY_ID, "use": "sig", "alg": "RS256"}]}
     with throwaway(settings={}) as postgres, _published(keys) as jwks_url:
         postgres.create_database(DATABASE)
         runner.upgrade(postgres.url(OWNER, DATABASE))
         _seed(postgres, people)
-        yield Installation(postgres, people, token, jwks_url)
+        yield Installation(postgres, people, token_of(people[0]), jwks_url, token_of)
 
 
 def _seed(postgres: Postgres, people: Sequence[str]) -> None:

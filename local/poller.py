@@ -1,11 +1,11 @@
-"""What Lambda's event source mappings do: fetch messages, call the handler, delete what it finished.
+"""What Lambda's event source mappings do: fetch messages, call the handler, delete what it did not report as failed.
 
 One thread a queue polls; as many executions as the queue may have run beside each other.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -105,25 +105,44 @@ class Poller:
 
     def _invoke(self, mapped: Mapped, url: str, arn: str, messages: list[dict[str, Any]]) -> None:
         event = {"Records": [record(message, arn) for message in messages]}
+        failed = {str(message["MessageId"]) for message in messages}
         try:
-            mapped.handler(event, Context(mapped.function_name, self._stopping))
+            said = mapped.handler(event, Context(mapped.function_name, self._stopping))
         except Exception:
             logger.exception("%s failed; its messages come again", mapped.function_name)
-            self._settle(url, messages, failed=True)
         else:
-            self._settle(url, messages, failed=False)
+            # As infra/deploy asks for ReportBatchItemFailures. Elsewhere Lambda does not look at the answer.
+            failed = reported(said, failed) if mapped.batch_size > 1 else set()
+            if failed:
+                logger.error(
+                    "%s reports failures: %d of %d", mapped.function_name, len(failed), len(messages)
+                )
+        self._settle(url, messages, failed)
 
-    def _settle(self, url: str, messages: list[dict[str, Any]], *, failed: bool) -> None:
+    def _settle(self, url: str, messages: list[dict[str, Any]], failed: Collection[str]) -> None:
         for message in messages:
             named = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
             try:
-                if failed:
+                if message["MessageId"] in failed:
                     self._sqs.change_message_visibility(**named, VisibilityTimeout=self._retry_seconds)
                 else:
                     self._sqs.delete_message(**named)
             except Exception:
                 if not self._stopping.is_set():
                     logger.exception("a message cannot be settled; it comes again")
+
+
+def reported(said: Any, message_ids: set[str]) -> set[str]:
+    """Which messages failed by what their handler answered, as AWS reads it ("Success and failure conditions").
+
+    Nothing, or an empty list: none. An answer of another form, or one that names a message that is not among them: all.
+    """
+    failures = said.get("batchItemFailures") if isinstance(said, dict) else said
+    if not failures:
+        return set()
+    listed = failures if isinstance(failures, list) else [failures]
+    named = [each.get("itemIdentifier") if isinstance(each, dict) else None for each in listed]
+    return {str(each) for each in named} if all(each in list(message_ids) for each in named) else message_ids
 
 
 def record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:

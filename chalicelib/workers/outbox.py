@@ -7,5 +7,5 @@ from chalicelib.workers.runs import time_left
 
 
 def relay(event: Any) -> None:
-    """However many messages: one drain."""
+    """However many messages: one drain, which fails as a whole."""
     context().relay.drain(time_left(event.context))

@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 
 Key = TypeVar("Key")
 
+Failures = dict[str, list[dict[str, str]]]
+"""A batch's answer: `{"batchItemFailures": [{"itemIdentifier": messageId}, …]}`. Lambda deletes the other messages; and
+these too, where the mapping does not say ReportBatchItemFailures, which infra/deploy sees to."""
+
 
 def time_left(lambda_context: Any) -> Callable[[], timedelta]:
     """What is left of the function's time, live."""
@@ -29,27 +33,33 @@ def customer_of(body: str) -> CustomerId:
     return CustomerId(customer_id)
 
 
-def each_once(event: Any, read: Callable[[str], Key], do: Callable[[Key], object]) -> None:
+def each_once(event: Any, read: Callable[[str], Key], do: Callable[[Key], object]) -> Failures:
     """Do it once for all that a batch's messages are about, however many name the same.
 
-    A message that nobody can read, or that fails, keeps no other from being done. Raises the first failure in the end:
-    then the whole batch comes again, where the others find nothing to do.
+    A message that nobody can read, or that fails, keeps no other from being done. Returns those that failed: they alone
+    come again. Where all failed the first failure is raised, since Lambda counts only what is raised as an error, and
+    what stops all work (a database that is away) has to ring that alarm long before the dead letters' does.
     """
-    wanted: dict[Key, None] = {}
-    failures: list[Exception] = []
+    about: dict[Key, list[str]] = {}
+    failed: dict[str, Exception] = {}
+    messages = 0
     for record in event:
+        messages += 1
+        message_id = record.to_dict()["messageId"]
         try:
-            wanted[read(record.body)] = None
+            about.setdefault(read(record.body), []).append(message_id)
         except ValueError as unreadable:
-            failures.append(unreadable)
-    for key in wanted:
+            logger.exception("a message of a batch cannot be read", extra={"message_id": message_id})
+            failed[message_id] = unreadable
+    for key, message_ids in about.items():
         try:
             do(key)
-        except Exception as failed:
-            logger.exception("a message of a batch failed")
-            failures.append(failed)
-    if failures:
-        raise failures[0]
+        except Exception as failure:
+            logger.exception("a message of a batch failed", extra={"message_ids": message_ids})
+            failed.update(dict.fromkeys(message_ids, failure))
+    if failed and len(failed) == messages:
+        raise next(iter(failed.values()))
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def execute(event: Any) -> None:
@@ -58,11 +68,12 @@ def execute(event: Any) -> None:
         context().engine.visit(customer_of(record.body), time_left(event.context))
 
 
-def start_for_events(event: Any) -> None:
+def start_for_events(event: Any) -> Failures:
     """Note each event for the agents that wait for it."""
     from chalicelib.services.triggers import react, told_by
 
-    each_once(event, told_by, lambda told: react(context().database, told))
+    database = context().database  # first, since it sets up the log
+    return each_once(event, told_by, lambda told: react(database, told))
 
 
 def bury(event: Any) -> None:

@@ -354,6 +354,8 @@ def _of_mappings(wanted: Wanted, existing: Existing) -> Iterator[str]:
         limit = (found.get("ScalingConfig") or {}).get("MaximumConcurrency")
         if limit != each.maximum_concurrency:
             yield f"{each.function}: maximum_concurrency is {limit}, not {each.maximum_concurrency}"
+        for missing in set(each.response_types).difference(found.get("FunctionResponseTypes") or ()):
+            yield f"{each.function}: its mapping of {each.queue} lacks {missing}, and would delete what failed"
         if found.get("State") in {"Disabled", "Disabling"}:
             yield f"{each.function}: its mapping of {each.queue} is disabled"
 

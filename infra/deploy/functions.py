@@ -3,11 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.deploy import existing, wanted
 from infra.deploy.bucket import Bucket
@@ -18,6 +22,9 @@ from infra.deploy.wanted import Wanted
 NOT_INSTALLED: Final = "Could not install"
 """What chalice prints when a wheel does not fit, before it goes on and ends with 0."""
 _UPLOAD_SECONDS: Final = "300"
+_UNSETTLED: Final = frozenset({"Creating", "Enabling", "Disabling", "Updating"})
+_EVERY: Final = 2.0  # seconds between two looks at a mapping
+_LONGEST: Final = 300.0  # seconds; AWS speaks of a minute
 
 Tell = Callable[[str], None]
 
@@ -30,6 +37,7 @@ class Functions:
     folder: Path
     package: str  # SHA-256 of the zip
     tell: Tell
+    pause: Callable[[float], None] = time.sleep
 
     @property
     def stage(self) -> str:
@@ -65,10 +73,17 @@ class Functions:
             self.tell(each)
         if len(found) > 12:  # noqa: PLR2004 - a screen is enough
             self.tell(f"and {len(found) - 12} more")
-        said = self._chalice("deploy", "--connection-timeout", _UPLOAD_SECONDS, "--no-autogen-policy")
+        self._let_messages_fail_alone(to_be, there)  # before there is code that reports them
+        try:
+            said = self._chalice("deploy", "--connection-timeout", _UPLOAD_SECONDS, "--no-autogen-policy")
+        except DeployError:
+            with suppress(BotoCoreError, ClientError, DeployError):  # what chalice says is what matters
+                self._let_messages_fail_alone(to_be, look(self.bucket.cloud, to_be, record))
+            raise
+        there, record = self._restored(to_be)
+        self._let_messages_fail_alone(to_be, there)
         if NOT_INSTALLED in said:
             raise DeployError("chalice left dependencies out (see above): make package says which, and why.")
-        there, record = self._restored(to_be)
         self._mend(to_be, there)
         self._keep(None if record is None else {**record, "package": self.package})
         return True
@@ -147,6 +162,39 @@ class Functions:
             )
         return "".join(said)
 
+    def _let_messages_fail_alone(self, to_be: Wanted, there: Existing) -> None:
+        """Of the mappings that exist. Chalice cannot say it and leaves it as it is; code that raises works with it too.
+
+        A new mapping is without it until chalice is at its end: until then what is reported is deleted.
+        """
+        for mapped in to_be.mappings:
+            found = there.mappings.get((mapped.function, mapped.queue))
+            if found is None or set(mapped.response_types).issubset(found.get("FunctionResponseTypes") or ()):
+                continue
+            self.tell(f"{mapped.function}: of {mapped.queue} only messages that failed come again")
+            self._change(found, FunctionResponseTypes=list(mapped.response_types))
+
+    def _change(self, mapping: Mapping[str, Any], **change: Any) -> None:
+        """And wait for it. Lambda refuses to change a mapping that is being made or changed."""
+        client = self.bucket.cloud.client("lambda")
+        self._until_settled(mapping["UUID"])
+        client.update_event_source_mapping(UUID=mapping["UUID"], **change)
+        self._until_settled(mapping["UUID"])
+
+    def _until_settled(self, uuid: str) -> None:
+        waited = 0.0
+        while True:
+            state = self.bucket.cloud.client("lambda").get_event_source_mapping(UUID=uuid)["State"]
+            if state not in _UNSETTLED:
+                return
+            if waited >= _LONGEST:
+                raise DeployError(
+                    f"Event source mapping {uuid} is still {state} after {waited / 60:.0f} minutes. Lambda goes on; "
+                    f"look there (`aws lambda get-event-source-mapping --uuid {uuid}`), then start this again."
+                )
+            self.pause(_EVERY)
+            waited += _EVERY
+
     def _mend(self, to_be: Wanted, there: Existing) -> None:
         """What chalice says only when it makes something, or never takes back."""
         client = self.bucket.cloud.client("lambda")
@@ -159,7 +207,7 @@ class Functions:
                 change["ScalingConfig"] = {}
             if change:
                 self.tell(f"{mapped.function}: its mapping of {mapped.queue} is set right")
-                client.update_event_source_mapping(UUID=found["UUID"], **change)
+                self._change(found, **change)
         for each in to_be.functions:
             found = there.functions[each.name]
             if found["Handler"] != each.handler:

@@ -87,7 +87,8 @@ class Context:
     @cached_property
     def functions(self) -> Functions:
         """Not before `config`: they are read once."""
-        return Functions(self.bucket, self.staged.folder, self.release.package, self.say)
+        pause = self.options.pause
+        return Functions(self.bucket, self.staged.folder, self.release.package, self.say, pause)
 
     @property
     def api_stage(self) -> str:

@@ -50,6 +50,11 @@ class Mapped:
     batch: int
     maximum_concurrency: int | None
 
+    @property
+    def response_types(self) -> tuple[str, ...]:
+        """Of a batch the handler may report which messages failed. Where that is not said, AWS deletes those too."""
+        return ("ReportBatchItemFailures",) if self.batch > 1 else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -15,6 +15,8 @@ Where moto falls short it is patched here, and only here:
   Deployments keep their description.
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
   missing; a function's policy says nothing of a function that is gone. One may be put to sleep, as after idle weeks.
+  missing; a function's policy says nothing of a function that is gone. An event source mapping that was made or changed
+  is `Creating` or `Updating` for two looks, and takes no change meanwhile, as in AWS.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
 
@@ -594,6 +596,50 @@ def patch_lambda(emulated: Emulated) -> None:
     functions.LambdaFunction.invoke = invoke
 
 
+UNSETTLED: Final = 3  # the answer to the change itself, and two looks
+
+
+def patch_event_source_mappings() -> None:
+    """`moving`: what state one is in, and how often it is still told."""
+    backend, mapping = functions.LambdaBackend, functions.EventSourceMapping
+    tell, make, change = (
+        mapping.get_configuration,
+        backend.create_event_source_mapping,
+        backend.update_event_source_mapping,
+    )
+
+    def told(its: Any) -> Any:
+        state, left = getattr(its, "moving", ("", 0))
+        its.moving = (state, left - 1)
+        return {**tell(its), "State": state} if left > 0 else tell(its)
+
+    def made(its: Any, spec: Any) -> Any:
+        found = make(its, spec)
+        found.moving = ("Creating", UNSETTLED)
+        return found
+
+    def changed(its: Any, uuid: str, spec: Any) -> Any:
+        found = its.get_event_source_mapping(uuid)
+        if found is not None and found.moving[1] > 0:
+            raise MappingInUseError
+        found = change(its, uuid, spec)
+        if found is not None:
+            found.moving = ("Updating" if found.enabled else "Disabling", UNSETTLED)
+        return found
+
+    mapping.get_configuration = told
+    backend.create_event_source_mapping = made
+    backend.update_event_source_mapping = changed
+
+
+class MappingInUseError(JsonRESTError):
+    """As Lambda words it; chalice knows it by these words, and tries again."""
+
+    def __init__(self) -> None:
+        message = "Cannot update the event source mapping because it is in use."
+        super().__init__("ResourceInUseException", message)
+
+
 # The public address
 
 
@@ -722,6 +768,7 @@ def serve(database_port: int, certificate: Path) -> None:
     patch_api_gateway()
     patch_lambda(emulated)
     patch_cognito()
+    patch_event_source_mappings()
     app = Recorded(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     emulated.endpoint = f"http://127.0.0.1:{server.port}"

@@ -8,6 +8,7 @@ reported by its name.
 import base64
 import inspect
 import json
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -138,12 +139,14 @@ def test_the_life_of_a_stage(tmp_path: Path, subtests: pytest.Subtests) -> None:
 
 @told
 def deployed(stage: Stage) -> Chapter:
-    failures = {}
+    failures, half_made = {}, {}
     for step, call in FAILURES.items():
         stage.fail(call)
         with pytest.raises(DeployError) as failed:
             deploy(stage.options())
         failures[step] = (str(failed.value), list(stage.lines))
+        if step == "functions, after the API was made":
+            half_made = Chapter.of(stage).mappings
         stage.lines.clear()
     deploy(stage.options())
     s3 = stage.client("s3")
@@ -178,6 +181,7 @@ def deployed(stage: Stage) -> Chapter:
         policies=policies,
         reserved=reserved,
         secrets=_passwords(stage),
+        half_made=half_made,
     )
 
 
@@ -282,6 +286,25 @@ def what_a_queue_wakes_has_a_limit_in_the_mapping_and_none_that_is_reserved(depl
             assert deployed.more["reserved"][each.deployed_name(STAGE)] is None
     assert deployed.mappings["bevyly-dev-runs"]["BatchSize"] == 1
     assert deployed.mappings["bevyly-dev-relay"]["BatchSize"] == 10
+
+
+BATCHES: Final = {"bevyly-dev-relay", "bevyly-dev-effects", "bevyly-dev-events"}
+
+
+def of_which_messages_fail_alone(mappings: Mapping[str, Any]) -> set[str]:
+    return {
+        queue
+        for queue, each in mappings.items()
+        if each.get("FunctionResponseTypes") == ["ReportBatchItemFailures"]
+    }
+
+
+@told
+def a_message_of_a_batch_may_fail_alone_also_when_chalice_fails_half_way(deployed: Chapter) -> None:
+    """Else Lambda deletes what a handler reports. Seen red with the step only after a deploy that succeeded."""
+    assert {queue for queue, each in deployed.mappings.items() if each["BatchSize"] > 1} == BATCHES
+    assert of_which_messages_fail_alone(deployed.mappings) == BATCHES
+    assert of_which_messages_fail_alone(deployed.more["half_made"]) == BATCHES
 
 
 @told
@@ -718,12 +741,12 @@ def changed(stage: Stage) -> Chapter:
     stage.client("s3").delete_object(Bucket=stage.bucket, Key=f"deployed/{STAGE}.json")
     stage.client("events").disable_rule(Name="bevyly-agents-dev-sweep_minute-event")
     awslambda = stage.client("lambda")
-    (mapping,) = [
-        each
+    mappings = {
+        each["EventSourceArn"].rpartition(":")[2]: each["UUID"]
         for each in awslambda.list_event_source_mappings()["EventSourceMappings"]
-        if each["EventSourceArn"].endswith(":bevyly-dev-effects")
-    ]
-    awslambda.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    }
+    awslambda.update_event_source_mapping(UUID=mappings["bevyly-dev-effects"], Enabled=False)
+    awslambda.update_event_source_mapping(UUID=mappings["bevyly-dev-events"], FunctionResponseTypes=[])
     awslambda.update_function_configuration(FunctionName="bevyly-agents-dev-relay_events", Timeout=3)
     (stage.folder / "dist" / "index.html").write_text("<html>new")
     stage.put_to_sleep("bevyly-agents-dev-migrate")
@@ -767,6 +790,18 @@ def what_somebody_changed_by_hand_is_as_it_was_meant(changed: Chapter) -> None:
     assert {each["State"] for each in changed.rules.values()} == {"ENABLED"}
     assert {each["State"] for each in changed.mappings.values()} == {"Enabled"}
     assert changed.functions["bevyly-agents-dev-relay_events"]["Timeout"] == 60
+
+
+@told
+def a_message_may_fail_alone_before_there_is_code_that_reports_it(changed: Chapter) -> None:
+    """Seen red with the step only after chalice's."""
+    assert of_which_messages_fail_alone(changed.mappings) == BATCHES
+    path = f"lambda PUT /2015-03-31/event-source-mappings/{changed.mappings['bevyly-dev-events']['UUID']}"
+    new_code = [
+        at for at, each in enumerate(changed.changes) if re.search(r"agents-dev(?!-migrate).*/code$", each)
+    ]
+    assert path in changed.changes[: new_code[0]]
+    assert [line for line in changed.lines if "of bevyly-dev-events only messages that failed" in line]
 
 
 @told

@@ -11,11 +11,13 @@ from infra.deploy import gateway, preflight
 from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.configuration import FROM_OUTPUTS, Secrets, needed_outputs, render
+from infra.deploy.existing import Existing, differences
 from infra.deploy.given import Given
 from infra.deploy.preflight import Preflight
 from infra.deploy.stacks import Stacks, losses
 from infra.deploy.state import KEPT, Release, State
 from infra.deploy.steps import _target
+from infra.deploy.wanted import Mapped, Wanted
 from infra.functions import ROOT
 from infra.package.target import PackageError
 from infra.rendering import STACKS, template
@@ -50,6 +52,29 @@ def rendered(settings: dict[str, str] | None = None, **outputs: str) -> Any:
         architecture="arm64",
     )
     return {**made, **made["stages"]["dev"]}
+
+
+# What differs
+
+
+@pytest.mark.parametrize(
+    ("batch", "said", "lacks"),
+    [(10, None, True), (10, [], True), (10, ["ReportBatchItemFailures"], False), (1, None, False)],
+)
+def test_a_mapping_of_batches_that_would_delete_what_failed_is_told(
+    batch: int, said: list[str] | None, *, lacks: bool
+) -> None:
+    """Seen red with the response types of the mapping not looked at."""
+    mapped = Mapped("m", "relay", "relay-queue", batch, 2)
+    there = {"BatchSize": batch, "ScalingConfig": {"MaximumConcurrency": 2}, "FunctionResponseTypes": said}
+    found = differences(
+        Wanted((), (mapped,), (), None, "api", None, traced=False),
+        Existing({}, {}, {("relay", "relay-queue"): there}, {}, {}, None, None, "eu-central-1"),
+        {"resources": [], "package": "00"},
+        package="00",
+    )
+    told = "relay: its mapping of relay-queue lacks ReportBatchItemFailures, and would delete what failed"
+    assert found == ([told] if lacks else [])
 
 
 # Configuration

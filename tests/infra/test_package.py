@@ -18,27 +18,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
+from app import app
 from bench.installation import Installation, installed
-from chalicelib.domain.access import engine_for
+from chalicelib.domain.access import Role, engine_for
 from chalicelib.domain.events import Event, EventType
-from chalicelib.domain.ids import new_credential_id, new_id
+from chalicelib.domain.ids import ApprovalItemId, new_credential_id, new_id
 from chalicelib.domain.secrets import Place, Secret
 from chalicelib.integrations.vault import vault_of
 from chalicelib.settings import Settings
+from infra import checks
 from infra.emulator.function import Answer, Configuration, Function, interpreter, unpack
+from infra.functions import API_HANDLER, of_app
 from infra.package.archive import Sizes
 from infra.package.build import REPORT, ZIP, build
 from infra.package.target import PYTHON, Architecture
+from infra.rendering import StageFile
 from local.aws import CREDENTIALS, Aws, QueueNames
 from local.people import PEOPLE
 from local.postgres import OWNER
 from local.settings import APOLLO_KEY, OPENAI_KEY
 from migrations import runner
 from sandbox.server import Sandbox
-from tests.builders import a_config, a_contact, a_run, rows
+from tests.builders import a_config, a_contact, a_run, an_item, rows
 from tests.conftest import World, a_world
+from tests.infra.asked import Grants, Heard, allowed, heard, used_by_lambda
 from tests.infra.test_package_parts import SERVICES
 
 EVENTS = Path(__file__).with_name("events")
@@ -218,20 +222,20 @@ def installation() -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    made = Aws(f"http://{host}:{port}")
+def ear() -> Iterator[Heard]:
+    with heard() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def aws(ear: Heard) -> Aws:
+    made = Aws(ear.address)
     made.prepare(
         QueueNames("bevyly-runs", "bevyly-runs-dead", "bevyly-relay", "bevyly-effects", "bevyly-events"),
         "bevyly",
         PEOPLE,
     )
-    yield made
-    server.stop()
-    assert server._server is not None
-    server._server.server_close()  # moto leaves its socket open
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +265,7 @@ def there(environ: dict[str, str]) -> Iterator[World]:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """Starts a function from the package and hands it its recorded event."""
+    """Starts a function from the package and hands it its recorded event. It signs with its name."""
 
     package: Path
     deployed: Deployed
@@ -269,16 +273,26 @@ class Boot:
     folder: Path
 
     def __call__(self, name: str, **told: str) -> Answer:
+        (answer,) = self.each(name, self.event(name, **told))
+        return answer
+
+    def event(self, name: str, **told: str) -> dict[str, Any]:
         event = (EVENTS / f"{name}.json").read_text()
         for key, value in told.items():
             event = event.replace(f"{{{{{key.upper()}}}}}", value)
         assert "{{" not in event
+        return dict(json.loads(event))
+
+    def each(self, name: str, *events: dict[str, Any]) -> list[Answer]:
+        """One start for them all."""
         given = self.deployed.functions[name]
-        configuration = Configuration(given.handler, given.name, given.timeout, given.memory_mb, self.environ)
+        environ = {**self.environ, "AWS_ACCESS_KEY_ID": name}
+        configuration = Configuration(given.handler, given.name, given.timeout, given.memory_mb, environ)
         with Function(self.package, configuration, log_file=self.log_file(name)) as function:
-            answer = function.invoke(json.loads(event))
-        assert answer.ok, f"{answer.error_type}: {answer.error}\n{self.log(name)}"
-        return answer
+            answers = [function.invoke(event) for event in events]
+        for answer in answers:
+            assert answer.ok, f"{answer.error_type}: {answer.error}\n{self.log(name)}"
+        return answers
 
     def log_file(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -326,7 +340,8 @@ def test_an_event_starts_a_run_and_a_doorbell_has_it_ask_openai(boot: Boot, ther
     (event,) = rows(
         there.database, manager, "SELECT id FROM outbox_events WHERE aggregate_id = :id", id=contact
     )
-    boot("start_event_runs", customer_id=manager.customer_id, event_id=event.id)
+    answer = boot("start_event_runs", customer_id=manager.customer_id, event_id=event.id)
+    assert answer.payload == {"batchItemFailures": []}
     (run,) = rows(there.database, manager, "SELECT * FROM agent_runs")
     assert (run.status, run.trigger) == ("pending", "event")
     boot("execute_run", customer_id=manager.customer_id)
@@ -395,6 +410,129 @@ def test_the_operators_function_lets_somebody_in(boot: Boot, there: World, envir
 def test_what_has_nothing_to_do_says_nothing_bad(boot: Boot, there: World, name: str) -> None:
     boot(name, customer_id=there.ours.customer_id)
     assert [line for line in boot.log(name) if line["level"] not in {"INFO", "DEBUG"}] == []
+
+
+# What they ask of AWS
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Lets each function do all of its work that AWS has a part in."""
+
+    boot: Boot
+    world: World
+    token: str  # of our administrator
+    newer_key: str  # of KMS
+
+    def all_of_them(self) -> None:
+        database, manager = self.world.database, self.world.ours.manager
+        config, item = a_config(database, manager), self.a_proposal()
+        self.api(
+            (
+                "PUT",
+                "/v1/integrations/{provider}",
+                {"provider": "apollo"},
+                {"apiKey": APOLLO_KEY, "version": 0},
+            ),
+            ("POST", "/v1/integrations/{provider}/verify", {"provider": "apollo"}, None),
+            ("POST", "/v1/runs", {}, {"configId": config}),
+            ("POST", "/v1/approvals/{item_id}/approve", {"item_id": item}, {"version": 1}),
+        )
+        self.start("execute_run")
+        self.start("relay_events")
+        self.sql("UPDATE approval_items SET effective_at = now() WHERE id = :id RETURNING id", id=item)
+        self.start("apply_decisions")
+        self.start("bury_run")
+        self.start("start_event_runs", event_id=self.an_event())
+        scheduled = a_config(database, manager, schedule="*/15 * * * *")
+        self.sql("UPDATE agent_configs SET next_due_at = now() WHERE id = :id RETURNING id", id=scheduled)
+        self.start("run_due_schedules")
+        old = a_run(database, manager)
+        self.sql(
+            "UPDATE agent_runs SET created_at = now() - interval '100 h' WHERE id = :id RETURNING id", id=old
+        )
+        self.start("sweep_minute")
+        self.start("rotate_keys", VAULT_KMS_KEY_ID=self.newer_key)
+        newcomer = new_id("UserId")
+        self.boot("add_person", customer=newcomer, subject=newcomer)
+
+    def start(self, name: str, *, event_id: str = "", **environ: str) -> None:
+        boot = replace(self.boot, environ={**self.boot.environ, **environ})
+        self.nobody_has_rung()
+        boot(name, customer_id=self.world.ours.customer_id, event_id=event_id)
+
+    def api(self, *requests: tuple[str, str, dict[str, str], dict[str, Any] | None]) -> None:
+        sent = self.boot.event("app", token=self.token)
+        headers = {
+            **sent["multiValueHeaders"],
+            "Content-Type": ["application/json"],
+            "Idempotency-Key": ["once"],
+        }
+        events = [
+            {
+                **sent,
+                "resource": resource,
+                "path": resource.format(**parameters),
+                "httpMethod": method,
+                "headers": {name: values[0] for name, values in headers.items()},
+                "multiValueHeaders": headers,
+                "queryStringParameters": None,
+                "multiValueQueryStringParameters": None,
+                "pathParameters": parameters or None,
+                "requestContext": {**sent["requestContext"], "resourcePath": resource, "httpMethod": method},
+                "body": None if body is None else json.dumps(body),
+            }
+            for method, resource, parameters, body in requests
+        ]
+        self.nobody_has_rung()
+        for answer in self.boot.each("app", *events):
+            assert answer.payload["statusCode"] in {200, 202}, answer.payload["body"]
+
+    def nobody_has_rung(self) -> None:
+        """A ring that is not answered yet is not repeated."""
+        self.sql("UPDATE tenant_queues SET rung_at = NULL WHERE customer_id = :customer RETURNING 1")
+
+    def a_proposal(self) -> ApprovalItemId:
+        """Which takes effect some time after it is approved."""
+        self.sql("UPDATE customers SET undo_window_seconds = 600 WHERE id = :customer RETURNING id")
+        return an_item(self.world.database, self.world.ours.manager)
+
+    def an_event(self) -> str:
+        """For which an agent waits."""
+        database, manager, created = self.world.database, self.world.ours.manager, EventType.CONTACT_CREATED
+        a_config(database, manager, agent_type="email_drafter", config=SENDER, event_types=[created.value])
+        contact = a_contact(database, manager)
+        with database.enter(engine_for(manager.customer_id)) as work:
+            work.emit(Event(created, "contact", contact, {"contactId": contact}))
+        (event,) = self.sql("SELECT id FROM outbox_events WHERE aggregate_id = :id", id=contact)
+        return str(event.id)
+
+    def sql(self, statement: str, **parameters: Any) -> list[Any]:
+        manager = self.world.ours.manager
+        return rows(
+            self.world.database, manager, statement, **{"customer": manager.customer_id, **parameters}
+        )
+
+
+def test_each_role_allows_what_its_function_asks_aws_for_and_nothing_else(
+    boot: Boot, there: World, installation: Installation, ear: Heard, subtests: pytest.Subtests
+) -> None:
+    """Whoever adds a grant lets its function use it in `Working`. Seen red with grants taken away and with others given,
+    by the role and by a policy attached to it.
+    """
+    token = installation.token_of(str(there.ours.people[Role.ADMIN].user_id))
+    newer = Aws(ear.address).client("kms").create_key()["KeyMetadata"]["KeyId"]
+    Working(boot, there, token, newer).all_of_them()
+    assert ear.conditions == {
+        ("credential", "customer", "provider"),
+        (Settings.from_environ(boot.environ).event_source,),
+    }
+    functions = of_app(app, "prod")
+    made = checks.installation(StageFile.of("prod"), functions)
+    for function in functions:
+        asked: Grants = ear.asked.get("app" if function.name == API_HANDLER else function.name, set())
+        with subtests.test(msg=function.name):
+            assert allowed(made, function) == asked | used_by_lambda(function, traced=True)
 
 
 # What is left out

@@ -130,57 +130,6 @@ def test_a_longer_timeout_in_the_config_is_missed_in_the_queue(tmp_path: Any) ->
 
 # Who may do what
 
-GRANTS: Final[Mapping[str, set[tuple[str, str]]]] = {
-    "api_handler": {
-        ("sqs:SendMessage", "RunsQueueArn"),
-        ("sqs:SendMessage", "RelayQueueArn"),
-        ("sqs:SendMessage", "EffectsQueueArn"),
-        ("kms:GenerateDataKey", "VaultKeyArn"),
-        ("kms:Decrypt", "VaultKeyArn"),
-    },
-    "execute_run": {
-        ("sqs:ReceiveMessage", "RunsQueueArn"),
-        ("sqs:SendMessage", "RunsQueueArn"),
-        ("sqs:SendMessage", "RelayQueueArn"),
-        ("kms:Decrypt", "VaultKeyArn"),
-    },
-    "bury_run": {("sqs:ReceiveMessage", "RunsDeadQueueArn"), ("sqs:SendMessage", "RunsQueueArn")},
-    "relay_events": {("sqs:ReceiveMessage", "RelayQueueArn"), ("events:PutEvents", "BusArn")},
-    "apply_decisions": {("sqs:ReceiveMessage", "EffectsQueueArn"), ("sqs:SendMessage", "RelayQueueArn")},
-    "start_event_runs": {
-        ("sqs:ReceiveMessage", "EventsQueueArn"),
-        ("sqs:SendMessage", "RunsQueueArn"),
-        ("sqs:SendMessage", "RelayQueueArn"),
-    },
-    "run_due_schedules": {("sqs:SendMessage", "RunsQueueArn"), ("sqs:SendMessage", "RelayQueueArn")},
-    "sweep_minute": {
-        ("sqs:SendMessage", "RunsQueueArn"),
-        ("sqs:SendMessage", "RelayQueueArn"),
-        ("events:PutEvents", "BusArn"),
-    },
-    "rotate_keys": {
-        ("kms:ReEncryptFrom", "VaultKeyArn"),
-        ("kms:ReEncryptTo", "VaultKeyArn"),
-        ("kms:DescribeKey", "VaultKeyArn"),
-    },
-    "add_person": set(),
-}
-WITH_THEM: Final = {"sqs:GetQueueUrl", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility",
-                    "logs:CreateLogStream", "logs:PutLogEvents"}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", GRANTS)
-def test_a_function_may_do_what_it_does_and_nothing_else(name: str) -> None:
-    """Seen red with leave for execute_run to publish on the bus."""
-    granted = checks.grants(made("prod"), Function(name, 60))
-    assert {(action, what) for action, what in granted if action not in WITH_THEM} == GRANTS[name]
-    reached = {what for action, what in GRANTS[name] if action.startswith("sqs:")}
-    assert {what for action, what in granted if action in WITH_THEM and action.startswith("sqs:")} == reached
-
-
-def test_every_function_of_app_py_is_among_them() -> None:
-    assert {each.name for each in of_app(app, "prod")} <= GRANTS.keys()
-
 
 def test_a_data_key_opens_only_for_a_credential() -> None:
     for name in ("ApiHandlerRole", "ExecuteRunRole", "RotateKeysRole"):

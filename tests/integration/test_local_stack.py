@@ -82,11 +82,13 @@ def queue(aws: Aws, request: pytest.FixtureRequest) -> Iterator[str]:
 class Polled:
     """A queue with a poller on it and a handler that remembers."""
 
-    def __init__(self, aws: Aws, queue: str, handler: Callable[[dict[str, Any], Context], Any]) -> None:
+    def __init__(
+        self, aws: Aws, queue: str, handler: Callable[[dict[str, Any], Context], Any], *, batch_size: int = 1
+    ) -> None:
         self.sqs = aws.client("sqs")
         self.url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         self.stopping = threading.Event()
-        mapped = Mapped(queue, "execute_run", handler, batch_size=1, concurrency=2)
+        mapped = Mapped(queue, "execute_run", handler, batch_size, concurrency=2)
         self.poller = Poller(self.sqs, [mapped], self.stopping, retry_seconds=0)
         self.poller.start()
 
@@ -146,6 +148,33 @@ def test_a_failed_message_comes_again_and_ends_in_the_dead_letter_queue(aws: Aws
     polled.poller.stop(1)
     assert [message["Body"] for message in found] == ["unreadable"]
     assert seen == ["1", "2"]
+
+
+@pytest.mark.parametrize(("batch_size", "dead"), [(10, ["bad"]), (1, [])])
+def test_only_the_message_that_is_reported_comes_again_and_only_of_a_batch(
+    aws: Aws, queue: str, batch_size: int, dead: list[str]
+) -> None:
+    """Where the response type is not asked for, Lambda deletes what is reported too."""
+    seen: list[str] = []
+
+    def work(event: dict[str, Any], _context: Context) -> Any:
+        seen.extend(record["body"] for record in event["Records"])
+        bad = [record["messageId"] for record in event["Records"] if record["body"] == "bad"]
+        return {"batchItemFailures": [{"itemIdentifier": each} for each in bad]}
+
+    sqs = aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    bodies = ["good", "bad", "better"]
+    sqs.send_message_batch(
+        QueueUrl=url, Entries=[{"Id": str(at), "MessageBody": body} for at, body in enumerate(bodies)]
+    )
+    polled = Polled(aws, queue, work, batch_size=batch_size)
+    buried = sqs.get_queue_url(QueueName=f"{queue}-dead")["QueueUrl"]
+    until(lambda: polled.depth() == 0)
+    polled.poller.stop(1)
+    found = sqs.receive_message(QueueUrl=buried, MaxNumberOfMessages=10).get("Messages", [])
+    assert [message["Body"] for message in found] == dead
+    assert sorted(seen) == sorted(bodies + dead)
 
 
 def test_a_handler_at_work_is_told_that_its_time_is_up_when_the_stack_stops(aws: Aws, queue: str) -> None:
