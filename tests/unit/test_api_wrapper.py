@@ -31,7 +31,8 @@ from chalicelib.db.work import Work
 from chalicelib.domain import errors
 from chalicelib.domain.access import Permission
 from chalicelib.domain.ids import AccountId, RunId, new_run_id
-from chalicelib.settings import MissingSetting, Settings
+from chalicelib.settings import MissingSetting
+from tests.fakes.nobody import Nobody
 
 OPEN = PUBLIC("a test")
 
@@ -43,20 +44,6 @@ class Echo(In):
 class EchoOut(Out):
     some_text: str
     seen_at: datetime | None = None
-
-
-class Nobody:
-    """A context of which nothing may be asked but its settings."""
-
-    def __init__(self, **more: str) -> None:
-        needed = {
-            "DATABASE_URL": "-",
-            "DATABASE_SYSTEM_URL": "-",
-            "OIDC_ISSUER": "-",
-            "OIDC_JWKS_URL": "-",
-            "OIDC_CLIENT_ID": "-",
-        }
-        self.settings = Settings.from_environ({**needed, **more})
 
 
 def send(

@@ -18,6 +18,7 @@ from chalicelib.db.work import Work
 from chalicelib.domain.access import Permission
 from chalicelib.domain.errors import LimitReached
 from chalicelib.domain.ids import RunId, new_run_id
+from tests.fakes.nobody import Nobody
 
 REAL = tuple(routes.declared())
 
@@ -183,7 +184,7 @@ def test_the_file_is_written_and_checked(tmp_path: Path) -> None:
 
 def served(handler: Any) -> Any:
     route("GET", "/v1/served", needs=PUBLIC("a test"), summary="")(handler)
-    return answer(ROUTES[-1], Request("GET"), object())  # type: ignore[arg-type]
+    return answer(ROUTES[-1], Request("GET"), Nobody())  # type: ignore[arg-type]
 
 
 def test_the_description_is_served_without_the_envelope() -> None:
