@@ -55,15 +55,17 @@ destroy: install ## takes a stage down, asks first: STAGE=dev
 	@$(DEPLOYING) $(if $(CONFIRM),--confirm $(CONFIRM)) $(if $(filter yes,$(DESTROY_PROD)),--prod-too)
 
 # What is said of a person goes to the program in its environment, as it was typed: neither make nor a shell reads it.
+# What merely stands in the environment (EMAIL often does) was not meant for this.
+typed = $(if $(filter command,$(firstword $(origin $1))),$(value $1))
 unexport EMAIL NAME ROLE CUSTOMER CUSTOMER_NAME TIME_ZONE PLAN RESEND
-person: export PERSON_EMAIL := $(value EMAIL)
-person: export PERSON_NAME := $(value NAME)
-person: export PERSON_ROLE := $(value ROLE)
-person: export PERSON_CUSTOMER := $(value CUSTOMER)
-person: export PERSON_CUSTOMER_NAME := $(value CUSTOMER_NAME)
-person: export PERSON_TIME_ZONE := $(value TIME_ZONE)
-person: export PERSON_PLAN := $(value PLAN)
-person: export PERSON_RESEND := $(value RESEND)
+person: export PERSON_EMAIL := $(call typed,EMAIL)
+person: export PERSON_NAME := $(call typed,NAME)
+person: export PERSON_ROLE := $(call typed,ROLE)
+person: export PERSON_CUSTOMER := $(call typed,CUSTOMER)
+person: export PERSON_CUSTOMER_NAME := $(call typed,CUSTOMER_NAME)
+person: export PERSON_TIME_ZONE := $(call typed,TIME_ZONE)
+person: export PERSON_PLAN := $(call typed,PLAN)
+person: export PERSON_RESEND := $(call typed,RESEND)
 person: install ## lets somebody in: STAGE=dev EMAIL=… NAME="…" ROLE=ADMIN CUSTOMER_NAME="…", or CUSTOMER=cus_…
 	@$(DEPLOYING)
 

@@ -38,6 +38,7 @@ LONGEST_RETENTION: Final = 14 * 24 * 3600  # seconds; SQS keeps nothing longer
 BACKUP_DAYS: Final = 7
 SHORTEST_PASSWORD: Final = 12
 A_YEAR: Final = 365 * 24 * 3600
+WITH_AN_API: Final = {"ApiId": "abcdefghij", "EdgeSecretVersion": "1"}
 CUSTOM_NAMESPACE: Final = "Bevyly/Agents"
 
 
@@ -454,7 +455,7 @@ def the_edge_hands_errors_on_and_says_who_asks(made: Installation) -> Problems:
 
 def _with_api(made: Installation) -> Rendered:
     """The edge as it is after the API was made."""
-    return render(made.stacks["edge"].source, {**made.given.parameters("edge"), "ApiId": "abcdefghij"})
+    return render(made.stacks["edge"].source, {**made.given.parameters("edge"), **WITH_AN_API})
 
 
 def browsers_are_told_what_the_console_may_do(made: Installation) -> Problems:

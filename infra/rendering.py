@@ -101,7 +101,7 @@ class StageFile:
 
     def parameters(self, stack: str) -> dict[str, str]:
         """All that the stack is given. Each template has the stage."""
-        return {"Stage": self.stage, **self.stacks[stack]}
+        return {"Stage": self.stage, **self.stacks.get(stack, {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,11 @@ class Rendered:
 def render(
     parsed: Template, parameters: Mapping[str, str], *, region: str = "eu-central-1", account: str = ACCOUNT
 ) -> Rendered:
-    """Raises ValueError for a parameter that the template does not have, or that it needs and was not given."""
+    """As CloudFormation would see it.
+
+    Raises ValueError for a parameter that the template does not have, one that it needs and was not given, or a rule
+    of the template's that does not hold.
+    """
     return _Rendering(parsed, parameters, region, account).rendered()
 
 
@@ -145,6 +149,11 @@ class _Rendering:
             self._values[name] = [word.strip() for word in value.split(",")] if listed else value
 
     def rendered(self) -> Rendered:
+        for rule in self._template.get("Rules", {}).values():
+            if self._holds(rule.get("RuleCondition", {"Fn::And": []})):
+                for each in rule["Assertions"]:
+                    if not self._holds(each["Assert"]):
+                        raise ValueError(each["AssertDescription"])
         resources, outputs = (self._living(self._template.get(part, {})) for part in ("Resources", "Outputs"))
         return Rendered(resources, outputs, self._template)
 
@@ -220,4 +229,7 @@ class _Rendering:
                 return all(map(self._holds, argument))
             case "Or":
                 return any(map(self._holds, argument))
+            case "Contains":  # of rules alone
+                listed, value = map(self._value, argument)
+                return value in listed
         raise ValueError(f"{name} is no condition")

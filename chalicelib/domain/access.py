@@ -115,9 +115,10 @@ class Actor:
 
 def plausible_email(text: str) -> str:
     """In lower case, as everybody signs in. Raises ValueError for what can be no address."""
-    if len(text) > LONGEST_EMAIL or not _EMAIL.fullmatch(text):
+    email = text.lower()  # which makes some letters two
+    if len(email) > LONGEST_EMAIL or not email.isprintable() or not _EMAIL.fullmatch(email):
         raise ValueError("must be an e-mail address")
-    return text.lower()
+    return email
 
 
 def engine_for(customer_id: CustomerId) -> Actor:

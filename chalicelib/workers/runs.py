@@ -48,7 +48,7 @@ def each_once(event: Any, read: Callable[[str], Key], do: Callable[[Key], object
         message_id = record.to_dict()["messageId"]
         try:
             about.setdefault(read(record.body), []).append(message_id)
-        except ValueError as unreadable:
+        except Exception as unreadable:
             logger.exception("a message of a batch cannot be read", extra={"message_id": message_id})
             failed[message_id] = unreadable
     for key, message_ids in about.items():

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import URL
 
 from infra.deploy.cloud import APP, Cloud, DeployError, code_of
+from infra.deploy.existing import function
 from infra.functions import API_HANDLER, words
 from infra.rendering import StageFile
 
@@ -38,6 +39,7 @@ EDGE: Final = "EdgeSecretArn"
 DATABASE_PORT: Final = 5432
 MOST_ENVIRONMENT: Final = 4096  # bytes of names and values, as Lambda counts
 MIGRATE: Final = "migrate"
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")  # of the edge: it stands in a header, and beside another
 _LAMBDAS_OWN: Final = re.compile(r"^(AWS_|LAMBDA_|_)|^TZ$")
 
 
@@ -55,25 +57,34 @@ class Secrets:
         return "Secrets(…)"
 
     @classmethod
-    def read(cls, cloud: Cloud, outputs: Mapping[str, str], *, sent_by_the_edge: str = "") -> "Secrets":
+    def read(
+        cls,
+        cloud: Cloud,
+        outputs: Mapping[str, str],
+        *,
+        sent_by_the_edge: str = "",
+        edge_stays: bool = False,
+    ) -> "Secrets":
         """Of Secrets Manager.
 
         Args:
             cloud: the stage.
             outputs: of the stacks.
             sent_by_the_edge: the version of its secret that CloudFront sends now: the API takes that as well.
+            edge_stays: CloudFront goes on to send that, so the API takes it alone.
 
         Raises:
             DeployError: names every secret that is not filled.
         """
         reader = _Reader(cloud, outputs)
         edge, version = reader.edge()
-        before = reader.edge_of(sent_by_the_edge) if sent_by_the_edge not in {"", version} else ""
+        before = [] if sent_by_the_edge in {"", version} else reader.edge_of(sent_by_the_edge)
+        accepted = before if edge_stays and before else list(dict.fromkeys([edge, *before]))
         made = cls(
             app=reader.fields("AppSecretArn", "username", "password"),
             system=reader.fields("SystemSecretArn", "username", "password"),
             api={
-                "EDGE_SECRET": ",".join(filter(None, (edge, before))),
+                "EDGE_SECRET": ",".join(accepted),
                 "COGNITO_CLIENT_SECRET": reader.fields("ClientSecretArn", "value")["value"],
             },
             providers=reader.optional("PlatformKeysSecretArn", *OF_PROVIDERS),
@@ -89,6 +100,7 @@ class Secrets:
 
 class _Reader:
     def __init__(self, cloud: Cloud, outputs: Mapping[str, str]) -> None:
+        self._cloud = cloud
         self._client = cloud.client("secretsmanager")
         self._outputs = outputs
         self.lacking: list[str] = []
@@ -106,19 +118,21 @@ class _Reader:
         """What CloudFront is to send, and its version."""
         told = self._told(EDGE)
         value = str(json.loads(told["SecretString"]).get("value", ""))
-        if not value or "," in value:
-            self.lacking.append(f"{EDGE} (value{', without a comma' if value else ''})")
+        if not _WORD.fullmatch(value):
+            self.lacking.append(f"{EDGE} (value{', of letters and digits' if value else ''})")
         return value, str(told["VersionId"])
 
-    def edge_of(self, version: str) -> str:
-        """What CloudFront sent at a version; nothing once Secrets Manager has dropped that."""
+    def edge_of(self, version: str) -> list[str]:
+        """What CloudFront sends at a version; where Secrets Manager has dropped that, all that the API takes now."""
         try:
             told = self._told(EDGE, VersionId=version)
         except ClientError as error:
-            if code_of(error) == "ResourceNotFoundException":
-                return ""
-            raise
-        return str(json.loads(told["SecretString"]).get("value", ""))
+            if code_of(error) != "ResourceNotFoundException":
+                raise
+            there = function(self._cloud, self._cloud.functions_prefix) or {}
+            served = (there.get("Environment") or {}).get("Variables", {}).get("EDGE_SECRET", "")
+            return [word for word in served.split(",") if word]
+        return [str(json.loads(told["SecretString"])["value"])]
 
     def _told(self, output: str, **more: str) -> Mapping[str, Any]:
         told: Mapping[str, Any] = self._client.get_secret_value(SecretId=self._outputs[output], **more)
@@ -131,7 +145,16 @@ def needed_outputs() -> frozenset[str]:
         {
             *FROM_OUTPUTS.values(),
             *("SubnetIds", "FunctionSecurityGroupId", "ProxyEndpoint", "DatabaseName"),
-            *("AppSecretArn", "SystemSecretArn", "OwnerSecretArn", "EdgeSecretArn"),
+            *secret_outputs(),
+        }
+    )
+
+
+def secret_outputs() -> frozenset[str]:
+    """What names the secrets that are read."""
+    return frozenset(
+        {
+            *("AppSecretArn", "SystemSecretArn", "OwnerSecretArn", EDGE),
             *("ClientSecretArn", "PlatformKeysSecretArn"),
         }
     )

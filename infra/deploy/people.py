@@ -4,6 +4,7 @@ What is wrong is told before anything is made: here by the function's own code, 
 there is an account. Cognito mails the first password; nobody here ever sees one.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -215,7 +216,7 @@ def how_to_sign_in(account: Account, *, invited: bool, email: str, origin: str, 
     if not account.enabled:
         return (
             "nobody can: the account is disabled at the pool. "
-            f"`aws cognito-idp admin-enable-user --user-pool-id {pool} --username {email}`"
+            f"`aws cognito-idp admin-enable-user --user-pool-id {pool} --username {shlex.quote(email)}`"
         )
     if account.status == SIGNED_IN:
         return f"at {origin} with {email} and the password they have"

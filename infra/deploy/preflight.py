@@ -15,7 +15,7 @@ from infra import checks
 from infra.deploy import exports, migrate
 from infra.deploy.bucket import Bucket, held_by, holder
 from infra.deploy.cloud import Cloud, DeployError, code_of
-from infra.deploy.configuration import Secrets, needed_outputs
+from infra.deploy.configuration import Secrets, secret_outputs
 from infra.deploy.existing import reserved
 from infra.deploy.given import Given
 from infra.deploy.stacks import STUCK, Stacks, way_out
@@ -190,7 +190,7 @@ class Preflight:
 
     def _secrets(self) -> Iterator[str]:
         outputs = self.stacks.outputs([self.cloud.stack_name(stack) for stack in STACKS])
-        if not needed_outputs() <= outputs.keys():
+        if not secret_outputs() <= outputs.keys():
             self.notes.append("not all stacks yet: their secrets will be made with them")
             return
         try:

@@ -22,11 +22,12 @@ STATEFUL: Final = frozenset(
         "AWS::KMS::Key",
         "AWS::MSK::ServerlessCluster",
         "AWS::RDS::DBCluster",
+        "AWS::RDS::DBProxy",
         "AWS::S3::Bucket",
         "AWS::SQS::Queue",
     }
 )
-"""What holds something that nothing here could bring back."""
+"""What holds something that nothing here could bring back; and the proxy, without which nothing serves."""
 
 LONGEST: Final = 3600.0  # seconds; an Aurora cluster with a proxy takes up to half of it
 LARGEST_BODY: Final = 51_200  # bytes of a template that is not in a bucket

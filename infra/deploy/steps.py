@@ -71,6 +71,7 @@ class Context:
     release: Release
     staged: Staged
     authorities: str = ""
+    goes_back: bool = False  # a rollback, which leaves the stacks as they are
     outputs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -105,9 +106,13 @@ class Context:
             self.options.stage,
         )
 
+    @cached_property
     def secrets(self) -> configuration.Secrets:
+        """Read once: what the functions were given is what the edge sends."""
         sent = self.stacks.parameter(self.cloud.stack_name("edge"), EDGE_VERSION)
-        return configuration.Secrets.read(self.cloud, self.outputs, sent_by_the_edge=sent)
+        return configuration.Secrets.read(
+            self.cloud, self.outputs, sent_by_the_edge=sent, edge_stays=self.goes_back
+        )
 
     def look_at_outputs(self) -> None:
         self.outputs = self.stacks.outputs([self.cloud.stack_name(name) for name in STACKS])
@@ -163,7 +168,7 @@ def proxy(context: Context) -> str:
 def config(context: Context) -> str:
     """`.chalice/config.json` in the staging folder."""
     context.look_at_outputs()
-    secrets = context.secrets()
+    secrets = context.secrets
     made = configuration.render(
         context.staged.base,
         context.given.file,
@@ -190,7 +195,7 @@ def answers(context: Context) -> str:
 
 def edge(context: Context) -> str:
     """CloudFront leads to the API."""
-    more = {"ApiId": context.functions.api(), EDGE_VERSION: context.secrets().edge_version}
+    more = {"ApiId": context.functions.api(), EDGE_VERSION: context.secrets.edge_version}
     return context.stacks.bring_up(context.stack("edge", **more), may_replace=context.options.may_replace)
 
 
@@ -262,7 +267,7 @@ def public(context: Context) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`always`: also when a deploy goes on that had done it."""
+    """`always`: also when a deploy goes on that had done it, since secrets may have changed meanwhile."""
 
     name: str
     do: Callable[[Context], str]
@@ -274,9 +279,9 @@ DEPLOY: Final = (
     Step("migrations", migrations),
     Step("proxy", proxy),
     Step("config", config, always=True),
-    Step("functions", functions),
-    Step("answers", answers),
-    Step("edge", edge),
+    Step("functions", functions, always=True),
+    Step("answers", answers, always=True),
+    Step("edge", edge, always=True),
     Step("observability", observability),
     Step("console", page),
     Step("checks", checks, always=True),
@@ -395,6 +400,7 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
         _tell(options, "release", f"{release.id}, made {release.made} from {release.commit[:12]}")
         staged = staging.fetch(bucket, release, options.out / "rollback")
         context = Context.of(bucket, options, release, staged)
+        context.goes_back = True
         try:
             for step in ROLLBACK:
                 _do(step, context, lock)

@@ -15,5 +15,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("REVOKE INSERT ON audit_entries FROM bevyly_system")
+    op.execute(
+        "REVOKE INSERT (id, customer_id, action, target_id, details) ON audit_entries FROM bevyly_system"
+    )
     op.execute("DROP POLICY system_lets_in ON audit_entries")

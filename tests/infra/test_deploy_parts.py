@@ -5,19 +5,21 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from infra.deploy import gateway, preflight
 from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import Cloud, DeployError
-from infra.deploy.configuration import FROM_OUTPUTS, Secrets, needed_outputs, render
-from infra.deploy.existing import Existing, differences
+from infra.deploy.configuration import FROM_OUTPUTS, Secrets, needed_outputs, render, secret_outputs
+from infra.deploy.existing import Existing, _of_api, differences
 from infra.deploy.given import Given
 from infra.deploy.preflight import Preflight
 from infra.deploy.stacks import Stacks, losses
 from infra.deploy.state import KEPT, Release, State
 from infra.deploy.steps import _target
-from infra.deploy.wanted import Mapped, Wanted
+from infra.deploy.wanted import Function, Mapped, Wanted
 from infra.functions import ROOT
 from infra.package.target import PackageError
 from infra.rendering import STACKS, template
@@ -75,6 +77,86 @@ def test_a_mapping_of_batches_that_would_delete_what_failed_is_told(
     )
     told = "relay: its mapping of relay-queue lacks ReportBatchItemFailures, and would delete what failed"
     assert found == ([told] if lacks else [])
+
+
+@pytest.mark.parametrize(("there", "told"), [(1024, False), (0, True), (None, True)])
+def test_from_how_many_bytes_on_the_api_compresses_is_noticed(there: int | None, *, told: bool) -> None:
+    handler = Function(
+        *("api_handler", "f", "app.app", "python3.13", 60, 1024, {}, "arn", (), (), None),
+        traced=False,
+        architecture="x86_64",
+    )
+    found = _of_api(
+        Wanted((handler,), (), (), "rest_api", "api", 1024, traced=False),
+        Existing({}, {}, {}, {}, {"f": ":api-1/"}, "api-1", there, "eu-central-1"),
+    )
+    said = f"the REST API: minimum_compression_size is {there}, not 1024"
+    assert list(found) == ([said] if told else [])
+
+
+# The edge's secret
+
+ARNS: Final = {name: f"arn:{name}" for name in secret_outputs()}
+FILLED: Final = {
+    "username": "u",
+    "password": "p",
+    "value": "Word",
+    "OPENAI_API_KEY": "",
+    "APOLLO_API_KEY": "",
+}
+
+
+def secrets_read(
+    current: str, sent: str, before: Any, *, served: str = "", edge_stays: bool = False
+) -> Secrets:
+    """With version 2 current at Secrets Manager; `before` is what it says of the version that CloudFront sends."""
+    cloud = Cloud("dev", boto3.session.Session("test", "test", region_name="eu-central-1"))
+    with Stubber(cloud.client("secretsmanager")) as manager, Stubber(cloud.client("lambda")) as functions:
+
+        def answers(value: Any, **asked: str) -> None:
+            text = json.dumps(value)
+            manager.add_response("get_secret_value", {"SecretString": text, "VersionId": "v" * 32}, asked)
+
+        answers({"value": current}, SecretId="arn:EdgeSecretArn")
+        if before is None:
+            manager.add_client_error("get_secret_value", "ResourceNotFoundException")
+            functions.add_response(
+                "get_function_configuration", {"Environment": {"Variables": {"EDGE_SECRET": served}}}
+            )
+        elif sent != "v" * 32:
+            answers({"value": before}, SecretId="arn:EdgeSecretArn", VersionId=sent)
+        for name in ("App", "System", "Client", "PlatformKeys", "Owner"):
+            answers(FILLED, SecretId=f"arn:{name}SecretArn")
+        return Secrets.read(cloud, ARNS, sent_by_the_edge=sent, edge_stays=edge_stays)
+
+
+@pytest.mark.parametrize(
+    ("sent", "before", "served", "accepted"),
+    [
+        ("v" * 32, "", "", "New"),
+        ("w" * 32, "Old", "", "New,Old"),
+        ("w" * 32, None, "Mid,Old", "New,Mid,Old"),
+        ("w" * 32, None, "New,Old", "New,Old"),
+        ("w" * 32, None, "", "New"),
+    ],
+)
+def test_the_api_takes_what_cloudfront_sends_now_as_well(
+    sent: str, before: str | None, served: str, accepted: str
+) -> None:
+    """Seen red without what the API takes now: after two changes in a row everybody would be refused for minutes."""
+    read = secrets_read("New", sent, before, served=served)
+    assert (read.api["EDGE_SECRET"], read.edge_version) == (accepted, "v" * 32)
+
+
+def test_a_rollback_leaves_the_edge_and_so_its_word() -> None:
+    """Code of before may know one word only."""
+    assert secrets_read("New", "w" * 32, "Old", edge_stays=True).api["EDGE_SECRET"] == "Old"
+
+
+@pytest.mark.parametrize("word", ["", "  ", "a,b", "ü"])
+def test_a_word_that_could_stand_in_no_header_is_refused(word: str) -> None:
+    with pytest.raises(DeployError, match="EdgeSecretArn"):
+        secrets_read(word, "v" * 32, "")
 
 
 # Configuration

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,24 @@ def test_a_time_zone_is_of_a_new_customer_only() -> None:
 
 def test_the_makefile_hands_on_every_variable_and_lets_make_export_none_of_them() -> None:
     for name, variable in VARIABLES.items():
-        assert f"person: export {name} := $(value {variable})\n" in MAKEFILE
+        assert f"person: export {name} := $(call typed,{variable})\n" in MAKEFILE
     (kept,) = [line for line in MAKEFILE.splitlines() if line.startswith("unexport")]
     assert kept.split()[1:] == list(VARIABLES.values())
+
+
+def test_what_merely_stands_in_the_environment_is_not_meant() -> None:
+    """Seen red with `$(value …)` alone: whoever has EMAIL in their shell would be let in themselves."""
+    exported = {"EMAIL": "me@shell.example", "NAME": "HOST", "ROLE": "ADMIN", "CUSTOMER_NAME": "Mine"}
+    done = subprocess.run(
+        ["make", "-s", "-o", "install", "person", "STAGE=dev"],
+        cwd=ROOT,
+        env={**os.environ, **exported},  # noqa: TID251 - with more
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for missing in ("e-mail address is missing", "name is missing", "role is missing"):
+        assert missing in done.stderr
 
 
 @pytest.mark.parametrize("variable", VARIABLES.values())

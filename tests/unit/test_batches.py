@@ -6,8 +6,9 @@ import logging
 import pytest
 from chalice.app import SQSEvent
 
+from chalicelib.domain.ids import new_id
 from chalicelib.services.triggers import Told, told_by
-from chalicelib.workers.runs import Failures, each_once
+from chalicelib.workers.runs import Failures, customer_of, each_once
 from local.poller import reported
 
 
@@ -35,6 +36,14 @@ def test_a_message_that_nobody_can_read_comes_again_alone() -> None:
     done: list[int] = []
     assert each_once(batch("1", "no number", "2"), int, done.append) == failed("m2")
     assert done == [1, 2]
+
+
+def test_a_message_of_whatever_form_keeps_no_other_from_being_done() -> None:
+    """Seen red with ValueError alone: so deep a body is none."""
+    wanted = json.dumps({"customerId": new_id("CustomerId")})
+    done: list[str] = []
+    assert each_once(batch("[" * 100_000, wanted), customer_of, done.append) == failed("m1")
+    assert len(done) == 1
 
 
 def test_what_fails_comes_again_alone_with_all_that_name_it(caplog: pytest.LogCaptureFixture) -> None:
