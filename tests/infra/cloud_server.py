@@ -86,21 +86,23 @@ class Calls:
 
     def __init__(self) -> None:
         self.made: list[str] = []
-        self._failing: list[str] = []
+        self._failing: dict[str, int] = {}
 
-    def fail(self, pattern: str) -> None:
-        """The next call that matches is refused, once."""
-        self._failing.append(pattern)
+    def fail(self, pattern: str, after: int) -> None:
+        """A call that matches is refused, once: the next one, or the one after so many."""
+        self._failing[pattern] = after
 
     def forgive(self) -> None:
         self._failing.clear()
 
     def refused(self, name: str) -> bool:
         self.made.append(name)
-        for pattern in self._failing:
+        for pattern, after in list(self._failing.items()):
             if re.search(pattern, name):
-                self._failing.remove(pattern)
-                return True
+                if after == 0:
+                    del self._failing[pattern]
+                    return True
+                self._failing[pattern] = after - 1
         return False
 
 
@@ -142,7 +144,7 @@ class Recorded:
         if verb == "mail":
             return _json(start, MAIL)
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        self._calls.fail(environ["wsgi.input"].read(length).decode())
+        self._calls.fail(environ["wsgi.input"].read(length).decode(), int(environ["QUERY_STRING"] or 0))
         return _json(start, {})
 
 

@@ -115,9 +115,9 @@ class Stage:
             and not each.startswith(("nobody", "edge", "resource"))
         ]
 
-    def fail(self, pattern: str) -> None:
-        """The next call that matches is refused, once."""
-        httpx.post(f"{self.aws}/harness/fail", content=pattern.encode()).raise_for_status()
+    def fail(self, pattern: str, *, after: int = 0) -> None:
+        """A call that matches is refused, once: the next one, or the one after so many."""
+        httpx.post(f"{self.aws}/harness/fail?{after}", content=pattern.encode()).raise_for_status()
 
     def put_to_sleep(self, function: str) -> None:
         """As Lambda does with a function that nobody has called for weeks."""

@@ -273,7 +273,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "'ann' is no e-mail address: one @": {"email": "ann"},
     "'a b@acme.example' is no e-mail address": {"email": "a b@acme.example"},
     "'a\\x1b[31m@acme.example' is no e-mail address": {"email": "a\x1b[31m@acme.example"},
-    f"'{'İ' * 64}@{'İ' * 180}' is no e-mail address": {"email": f"{'İ' * 64}@{'İ' * 180}"},  # 490 in lower case
+    f"'{'İ' * 64}@{'İ' * 180}' is no e-mail address": {
+        "email": f"{'İ' * 64}@{'İ' * 180}"
+    },  # 490 in lower case
     "254 characters at most": {"email": f"{'a' * 60}@{'b' * 189}.example"},
     "The person's name is missing.": {"name": " "},
     "The person's name is one line of 255 characters at most.": {"name": "a" * 256},
