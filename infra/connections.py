@@ -72,8 +72,8 @@ def max_connections(*, smallest: float, largest: float) -> int:
     return min(int(largest * CONNECTIONS_PER_ACU), most)
 
 
-def budget(given: StageFile, functions: Sequence[Function], *, pool_size: int = 1) -> Budget:
-    """Raises ValueError for a function whose concurrency nothing limits."""
+def budget(given: StageFile, functions: Sequence[Function]) -> Budget:
+    """Raises ValueError for a function whose concurrency nothing limits, and for a pool that is none."""
     limits = {each.name: _most_at_once(each, given) for each in functions}
     if unlimited := [name for name, most in limits.items() if most is None]:
         raise ValueError(
@@ -84,11 +84,21 @@ def budget(given: StageFile, functions: Sequence[Function], *, pool_size: int = 
     return Budget(
         stage=given.stage,
         concurrency={name: most for name, most in limits.items() if most is not None},
-        pool_size=pool_size,
+        pool_size=_pool_size(given),
         there=max_connections(smallest=float(data["MinCapacity"]), largest=float(data["MaxCapacity"])),
         percent=int(proxy["ProxyConnectionsPercent"]),
         alarm=int(given.stacks["observability"]["ConnectionsAlarm"]),
     )
+
+
+def _pool_size(given: StageFile) -> int:
+    """Connections that one function keeps of each kind, unless the stage says otherwise."""
+    said = given.settings.get("DATABASE_POOL_SIZE", "1")
+    if not said.isdecimal():
+        raise ValueError(
+            f"DATABASE_POOL_SIZE is a whole number, not {said!r}: infra/parameters/{given.stage}.json."
+        )
+    return max(int(said), 1)
 
 
 def _parameters(given: StageFile, stack: str) -> dict[str, Any]:

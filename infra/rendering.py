@@ -6,7 +6,7 @@ What only AWS knows stays a word in angle brackets: `<Cluster.Endpoint.Address>`
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_network
 from itertools import islice
@@ -93,11 +93,20 @@ class StageFile:
     stage: str
     stacks: Mapping[str, Mapping[str, str]]
     concurrency: Mapping[str, int]  # at most so many at once, of functions that no queue limits
+    settings: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the functions, as in .env.example; the operator's choice
 
     @classmethod
     def of(cls, stage: str) -> "StageFile":
         said = json.loads((HERE / "parameters" / f"{stage}.json").read_text(encoding="utf-8"))
-        return cls(stage, said["stacks"], said["concurrency"])
+        return cls.said(stage, said)
+
+    @classmethod
+    def said(cls, stage: str, said: Mapping[str, Any]) -> "StageFile":
+        """Of such a file's content. Raises KeyError for a part that is missing."""
+        settings = {name: str(value) for name, value in said.get("settings", {}).items()}
+        return cls(stage, said["stacks"], said["concurrency"], settings)
 
     def parameters(self, stack: str) -> dict[str, str]:
         """All that the stack is given. Each template has the stage."""

@@ -14,7 +14,6 @@ class Given:
     """infra/parameters/<stage>.json, or what it was when a release was made."""
 
     file: StageFile
-    settings: Mapping[str, str]  # of the functions, as in .env.example; the operator's choice
     account: str | None  # the only one that this stage may be deployed to
     region: str | None
     said: Mapping[str, Any]  # all of it
@@ -34,12 +33,15 @@ class Given:
     @classmethod
     def of(cls, stage: str, said: Mapping[str, Any]) -> "Given":
         return cls(
-            StageFile(stage, said["stacks"], said["concurrency"]),
-            {name: str(value) for name, value in said.get("settings", {}).items()},
+            StageFile.said(stage, said),
             said.get("account"),
             said.get("region"),
             said,
         )
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return self.file.settings
 
     @property
     def stage(self) -> str:

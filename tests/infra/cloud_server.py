@@ -14,9 +14,8 @@ Where moto falls short it is patched here, and only here:
   API forgets its gateway responses, as AWS does and moto does not. UpdateRestApi knows minimumCompressionSize.
   Deployments keep their description.
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
-  missing; a function's policy says nothing of a function that is gone. One may be put to sleep, as after idle weeks.
-  missing; a function's policy says nothing of a function that is gone. An event source mapping that was made or changed
-  is `Creating` or `Updating` for two looks, and takes no change meanwhile, as in AWS.
+  missing; a function's policy says nothing of a function that is gone. A function may be put to sleep, as after idle
+  weeks. An event source mapping that was made or changed is `Creating` or `Updating` for two looks, and takes no change meanwhile, as in AWS.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
 

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import dukpy
@@ -195,7 +196,8 @@ def test_a_function_that_nothing_limits_is_refused() -> None:
 
 
 def test_a_larger_pool_counts() -> None:
-    figures = connections.budget(StageFile.of("dev"), of_app(app, "dev"), pool_size=3)
+    given = replace(StageFile.of("dev"), settings={"DATABASE_POOL_SIZE": "3"})
+    figures = connections.budget(given, of_app(app, "dev"))
     assert figures.problems()
 
 
