@@ -4,6 +4,7 @@
 PY := .venv/bin/python
 COMPILE := .venv/bin/uv pip compile --quiet --no-emit-index-url --no-header
 LOCK := $(COMPILE) --universal --python-version 3.11
+CHECKOV := .checkov/bin/checkov
 .DEFAULT_GOAL := help
 .PHONY: help install run demo rotate-keys test test-fast check bench package deploy rollback destroy person fmt lock clean
 
@@ -22,8 +23,14 @@ demo: install ## a tour: a run, its approvals, their effects and events
 rotate-keys: install ## on this machine: a new wrapping key, and every saved key under it
 	@$(PY) -m local.rotate_keys
 
-test: install ## every test, on all cores
+test: install $(CHECKOV) ## every test, on all cores
 	$(PY) -m pytest -n auto
+
+$(CHECKOV): requirements-checkov.txt | install
+	@echo "Installing requirements-checkov.txt into .checkov (a minute the first time)"
+	@rm -rf .checkov && $(PY) -m venv .checkov
+	@.checkov/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
+	@touch $@
 
 test-fast: install ## the tests that take milliseconds
 	$(PY) -m pytest -n auto -m "not slow" --ignore=tests/e2e
@@ -76,9 +83,10 @@ fmt: install ## format, and mend what the linter can mend
 lock: install ## compile requirements*.in into the lock files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements-checkov.in -o requirements-checkov.txt
 	$(COMPILE) --generate-hashes --python-version 3.13 --python-platform x86_64-manylinux_2_34 \
 		-c requirements.txt requirements-lambda.in -o requirements-lambda.txt
 
 clean: ## remove caches; .venv and .local (your local data) stay
 	rm -rf build .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
-	find . -name __pycache__ -type d -not -path './.venv/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.checkov/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
