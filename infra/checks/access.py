@@ -1,6 +1,8 @@
 """Who may do what: the public, the functions, people."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
 
 from infra.checks.made import (
     Installation,
@@ -13,6 +15,7 @@ from infra.checks.made import (
     true,
 )
 from infra.functions import words
+from infra.rendering import ACCOUNT, REGION
 
 WITHOUT_A_RESOURCE: Final = frozenset(
     {
@@ -29,6 +32,17 @@ WITHOUT_A_RESOURCE: Final = frozenset(
 """What AWS, or Lambda when it looks at a role, wants allowed on `*`."""
 
 
+LOGS_WITH_A_KEY: Final = frozenset(
+    {
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    }
+)
+"""As CloudWatch Logs asks for of a key."""
 SHORTEST_PASSWORD: Final = 12
 
 
@@ -83,6 +97,89 @@ def each_function_has_a_role_of_its_own(made: Installation) -> Problems:
             }
             if reads != {f"{words(function.queue)}QueueArn"}:
                 yield f"{function.name} may read {', '.join(sorted(reads)) or 'no queue'}"
+
+
+def code_of_functions_touches_no_network_interface(made: Installation) -> Problems:
+    """Lambda itself has to be allowed to; a request out of a function names the function."""
+    policies: dict[str, list[dict[str, Any]]] = {}
+    for name, statement in statements(made):
+        policies.setdefault(name, []).append(statement)
+    for name, those in policies.items():
+        allowed, denied = (
+            {action for each in of_effect for action in listed(each["Action"]) if action.startswith("ec2:")}
+            for of_effect in (
+                [each for each in those if each["Effect"] == "Allow"],
+                [each for each in those if _denies_every_function(made, each)],
+            )
+        )
+        for action in sorted(allowed - denied):
+            yield f"{name} allows the functions' code {action}"
+
+
+def _denies_every_function(made: Installation, statement: Mapping[str, Any]) -> bool:
+    condition = statement.get("Condition", {})
+    patterns = listed(condition.get("ArnLike", {}).get("lambda:SourceFunctionArn", []))
+    ours = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
+    names = [ours + function.deployed_name(made.stage) for function in made.functions]
+    return (
+        statement["Effect"] == "Deny"
+        and listed(statement["Resource"]) == ["*"]
+        and len(condition) == 1
+        and all(any(fnmatchcase(name, each) for each in patterns) for name in names)
+    )
+
+
+class Leave(NamedTuple):
+    """What a service of AWS has to be allowed, by one of these policies."""
+
+    policies: frozenset[str]
+    service: str
+    actions: frozenset[str]
+    resource: str
+    condition: Mapping[str, Any] | None  # that it asks for us; None: any
+
+
+def services_may_do_what_they_are_there_for(made: Installation) -> Problems:
+    """Encrypt logs, tell of alarms and costs, deliver events: none of it fails where anybody would see."""
+    for leave in _leaves(made):
+        given = {
+            action
+            for name, each in statements(made)
+            if name in leave.policies
+            and each["Effect"] == "Allow"
+            and leave.service in _services(each["Principal"])
+            and leave.resource in listed(each["Resource"])
+            and leave.condition in (None, each.get("Condition"))
+            for action in listed(each["Action"])
+        }
+        for action in sorted(leave.actions - given):
+            yield f"{leave.service} may not {action} on {leave.resource}, for what is ours"
+
+
+def _services(principal: Any) -> list[str]:
+    return listed(principal.get("Service")) if isinstance(principal, dict) else []
+
+
+def _leaves(made: Installation) -> Iterator[Leave]:
+    of_ours = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    key = frozenset({"data.DataKey"})
+    for service in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com"):
+        yield Leave(key, service, frozenset({"kms:Decrypt", "kms:GenerateDataKey"}), "*", of_ours)
+        topic = frozenset({"observability.TopicPolicy"})
+        yield Leave(topic, service, frozenset({"sns:Publish"}), "<Topic>", of_ours)
+    # Which log groups is read in stored.py.
+    yield Leave(key, f"logs.{REGION}.amazonaws.com", LOGS_WITH_A_KEY, "*", None)
+    for rule, properties in made.each("AWS::Events::Rule"):
+        by_the_rule = {"ArnEquals": {"aws:SourceArn": f"<{rule.partition('.')[2]}.Arn>"}}
+        for target in properties["Targets"]:
+            for queue in {target["Arn"], target.get("DeadLetterConfig", {}).get("Arn", target["Arn"])}:
+                policies = frozenset(
+                    name
+                    for name, each in made.each("AWS::SQS::QueuePolicy")
+                    if queue.replace(".Arn", "") in each["Queues"]
+                )
+                send = frozenset({"sqs:SendMessage"})
+                yield Leave(policies, "events.amazonaws.com", send, queue, by_the_rule)
 
 
 def people_sign_in_in_one_way(made: Installation) -> Problems:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from infra.functions import Function
 from infra.rendering import STACKS, Rendered, StageFile, Template, render, template
 
-WITH_AN_API: Final = {"ApiId": "abcdefghij", "EdgeSecretVersion": "1"}
+WITH_AN_API: Final = {"ApiId": "abcdefghij", "EdgeSecretVersion": "the-version-given"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class Installation:
                 return str(rendered.outputs[name]["Value"])
         return None
 
+    def imported(self, name: str) -> str:
+        """An output, as another stack has it."""
+        return f"<import:bevyly-{self.stage}-{name}>"
+
+    def again(self, stack: str, parameters: Mapping[str, str]) -> Rendered:
+        """A stack with these parameters in the place of the stage's."""
+        return render(self.stacks[stack].source, {**self.given.parameters(stack), **parameters})
+
 
 def installation(
     given: StageFile, functions: Sequence[Function], templates: Mapping[str, Template] | None = None
@@ -53,17 +61,21 @@ Problems = Iterator[str]
 
 def with_api(made: Installation) -> Rendered:
     """The edge as it is after the API was made."""
-    return render(made.stacks["edge"].source, {**made.given.parameters("edge"), **WITH_AN_API})
+    return made.again("edge", WITH_AN_API)
 
 
 def grants(made: Installation, function: Function) -> set[tuple[str, str]]:
     """What a function's role itself allows: action, and the output that names the resource (or its own words)."""
-    role = made.stacks["functions"].resources[f"{function.words}Role"]["Properties"]
-    prefix = f"<import:bevyly-{made.stage}-"
+    return grants_of(made, "functions", f"{function.words}Role")
+
+
+def grants_of(made: Installation, stack: str, role: str) -> set[tuple[str, str]]:
+    prefix = made.imported("").rstrip(">")
     return {
         (action, str(resource).removeprefix(prefix).rstrip(">") if prefix in str(resource) else str(resource))
-        for policy in role.get("Policies", [])
+        for policy in made.stacks[stack].resources[role]["Properties"].get("Policies", [])
         for statement in listed(policy["PolicyDocument"]["Statement"])
+        if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
         for resource in listed(statement["Resource"])
     }

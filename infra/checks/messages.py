@@ -49,6 +49,17 @@ def messages_stay_hidden_while_somebody_works(made: Installation) -> Problems:
                 yield f"{function.queue} hides messages for {said} s, {function.name} wants {least}"
 
 
+def reserved_is_what_no_queue_limits(made: Installation) -> Problems:
+    """A reserved figure throttles what Lambda has already received, which counts as a try of the message."""
+    woken = {function.name for function in made.functions if function.queue is not None}
+    for name in sorted(made.given.concurrency.keys() & woken):
+        yield f"{name} has a reserved figure: its queue's dead letters would be messages that nobody tried"
+    for name in sorted(
+        {function.name for function in made.functions} - woken - made.given.concurrency.keys()
+    ):
+        yield f"{name} has no reserved figure, and no queue limits it"
+
+
 def settings_find_their_queues_and_bus(made: Installation) -> Problems:
     for each in fields(Queues):
         if made.output(f"{words(each.name)}QueueName") is None:
