@@ -110,7 +110,7 @@ CHECKS: Mapping[Check, str] = MappingProxyType(
         what_goes_wrong_is_heard_of: "ours; CloudWatch's recommended alarms",
         people_sign_in_in_one_way: "cognito-user-pool-password-policy-check, ours",
         the_edge_hands_errors_on_and_says_who_asks: "ours",
-        each_path_goes_its_own_way: "ours",
+        each_path_goes_its_own_way: "CloudFront.13, ours",
         browsers_are_told_what_the_console_may_do: "ours; OWASP secure headers",
         connections_suffice: "ours",
         the_proxy_signs_in_as_both_roles: "ours",

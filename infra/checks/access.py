@@ -13,6 +13,7 @@ from infra.checks.made import (
     of_the_account,
     statements,
     true,
+    trusts,
 )
 from infra.functions import words
 from infra.rendering import ACCOUNT, REGION
@@ -86,8 +87,7 @@ def each_function_has_a_role_of_its_own(made: Installation) -> Problems:
         if role is None:
             yield f"{function.name} has no role"
             continue
-        trusted = listed(role["Properties"]["AssumeRolePolicyDocument"]["Statement"])
-        if [each["Principal"] for each in trusted] != [{"Service": "lambda.amazonaws.com"}]:
+        if not trusts(role, "lambda.amazonaws.com"):
             yield f"the role of {function.name} is not Lambda's alone"
         if made.output(f"{function.words}RoleArn") != f"<{function.words}Role.Arn>":
             yield f"no output has the role of {function.name}"
@@ -163,9 +163,11 @@ def _services(principal: Any) -> list[str]:
 def _leaves(made: Installation) -> Iterator[Leave]:
     of_ours = {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
     key = frozenset({"data.DataKey"})
+    topic = frozenset(
+        name for name, each in made.each("AWS::SNS::TopicPolicy") if "<Topic>" in each.get("Topics", [])
+    )
     for service in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com"):
         yield Leave(key, service, frozenset({"kms:Decrypt", "kms:GenerateDataKey"}), "*", of_ours)
-        topic = frozenset({"observability.TopicPolicy"})
         yield Leave(topic, service, frozenset({"sns:Publish"}), "<Topic>", of_ours)
     # Which log groups is read in stored.py.
     yield Leave(key, f"logs.{REGION}.amazonaws.com", LOGS_WITH_A_KEY, "*", None)

@@ -3,7 +3,7 @@
 from functools import reduce
 from typing import Any, Final
 
-from infra.checks.made import Installation, Problems, grants_of
+from infra.checks.made import Installation, Problems, grants_of, trusts
 from infra.connections import budget
 
 USED: Final = (
@@ -37,7 +37,12 @@ def the_proxy_signs_in_as_both_roles(made: Installation) -> Problems:
         if {each["SecretArn"] for each in properties["Auth"]} != set(map(made.imported, SECRETS)):
             yield f"{name} signs in with other secrets than {', '.join(SECRETS)}"
         role = properties["RoleArn"].strip("<>").removesuffix(".Arn")
+        if not trusts(made.stacks["proxy"].resources[role], "rds.amazonaws.com"):
+            yield f"the role of {name} is not its own"
         wanted = {("secretsmanager:GetSecretValue", secret) for secret in SECRETS}
         wanted.add(("kms:Decrypt", "DataKeyArn"))
         for action, resource in sorted(wanted - grants_of(made, "proxy", role)):
             yield f"{name} may not {action} on {resource}"
+    for name, properties in made.each("AWS::RDS::DBProxyTargetGroup"):
+        if properties.get("DBClusterIdentifiers") != [made.imported("ClusterId")]:
+            yield f"{name} does not lead to the cluster"

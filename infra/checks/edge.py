@@ -85,6 +85,9 @@ def each_path_goes_its_own_way(made: Installation) -> Problems:
         behaviors["*"] = config["DefaultCacheBehavior"]
         if more := behaviors.keys() - PATHS.keys():
             yield f"{name} serves {', '.join(sorted(more))}, which nobody has thought of"
+        for origin in config["Origins"]:
+            if "S3OriginConfig" in origin and not origin.get("OriginAccessControlId"):
+                yield f"{name} asks the bucket as nobody, and is refused"
         for path, wanted in PATHS.items():
             for key, value in wanted.items():
                 said = behaviors.get(path, {}).get(key)

@@ -81,6 +81,12 @@ def grants_of(made: Installation, stack: str, role: str) -> set[tuple[str, str]]
     }
 
 
+def trusts(role: Mapping[str, Any], service: str) -> bool:
+    """This service of AWS, and nobody else."""
+    trusted = listed(role["Properties"]["AssumeRolePolicyDocument"]["Statement"])
+    return [each["Principal"] for each in trusted] == [{"Service": service}]
+
+
 def statements(made: Installation) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every statement of every policy but of trust."""
     for stack, rendered in made.stacks.items():

@@ -22,7 +22,7 @@ def nobody_comes_in_from_anywhere(made: Installation) -> Problems:
     for name, properties in made.each("AWS::EC2::SecurityGroup"):
         for rule in properties.get("SecurityGroupIngress", []):
             yield from _from_anywhere(name, rule)
-        if "SecurityGroupEgress" not in properties:
+        if not properties.get("SecurityGroupEgress"):  # an empty list is as good as none
             yield f"{name} may speak to everybody"
     for name, rule in made.each("AWS::EC2::SecurityGroupIngress"):
         yield from _from_anywhere(name, rule)
@@ -85,7 +85,9 @@ def each_reaches_whom_it_must_and_nobody_else(made: Installation) -> Problems:
             yield f"{way.source} is {what} to {way.target} by {way.by}, where it has nothing to do"
     for kind, (key, group) in WORN.items():
         for name, properties in made.each(kind):
-            if key in properties and list(map(_group, properties[key])) != [group]:
+            if properties.get("VpcEndpointType") != "Gateway" and list(
+                map(_group, properties.get(key, []))
+            ) != [group]:
                 yield f"{name} is in other groups than {group}"
 
 
@@ -125,6 +127,8 @@ def endpoints_let_through_what_roles_allow(made: Installation) -> Problems:
         for action in listed(statement["Action"])
     }
     for name, properties in made.each("AWS::EC2::VPCEndpoint"):
+        if properties.get("VpcEndpointType") == "Interface" and not true(properties.get("PrivateDnsEnabled")):
+            yield f"{name} is not where its service's name leads"
         service = properties["ServiceName"].rpartition(".")[2]
         let_through = {
             action

@@ -35,7 +35,7 @@ def _who_logs(made: Installation) -> Iterator[tuple[str, str]]:
 
 def alarms_reach_somebody_who_can_act(made: Installation) -> Problems:
     for name, properties in made.each("AWS::CloudWatch::Alarm"):
-        if not properties.get("AlarmActions") or properties.get("ActionsEnabled") is False:
+        if "<Topic>" not in properties.get("AlarmActions", []) or properties.get("ActionsEnabled") is False:
             yield f"{name} tells nobody"
         if not re.search(r" docs/runbook\.md#[a-z0-9-]+$", properties.get("AlarmDescription", "")):
             yield f"{name} names no place in the runbook"
