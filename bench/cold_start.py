@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bench import packaged
 from bench.installation import DATABASE, Installation, installed
-from bench.measuring import Report, in_turns
+from bench.measuring import Limit, Report, in_turns
 from infra.emulator.function import Answer, Configuration, Function, unpack
 from infra.package.trees import compile_tree
 from local.aws import Aws, QueueNames
@@ -53,6 +53,7 @@ def vs_plain() -> Report:
         theirs=other,
         unit="ms",
         reference="the same code packaged by `chalice package` alone; a signed-in GET",
+        limit=Limit("ratio", 0.45),
         extras={
             "worker_ratio": round(of_worker.ratio, 3),
             "worker_ours": round(statistics.median(worker), 3),
@@ -77,6 +78,7 @@ def vs_floor() -> Report:
         theirs=other,
         unit="ms",
         reference="Chalice + SQLAlchemy ORM + pg8000 + pydantic + boto3 imported, precompiled, one SELECT answered",
+        limit=Limit("ratio", 1.5),
     )
 
 

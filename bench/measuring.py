@@ -3,11 +3,19 @@
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Sample = Callable[[], float]
 """Does it once; says how many milliseconds it took, or how many a second it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a figure of the line is to stay under."""
+
+    name: str  # `ratio`, or one of the extras
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class Report:
     reference: str
     extras: Mapping[str, Any] = field(default_factory=dict)
     better: Literal["lower", "higher"] = "lower"
+    limit: Limit | None = None
 
     @property
     def ratio(self) -> float:
@@ -31,19 +40,20 @@ class Report:
         return statistics.median(mine / other for mine, other in zip(self.ours, self.theirs, strict=True))
 
     def line(self) -> str:
-        return json.dumps(
-            {
-                "bench": self.bench,
-                "ratio": round(self.ratio, 3),
-                "better": self.better,
-                "ours": round(statistics.median(self.ours), 3),
-                "theirs": round(statistics.median(self.theirs), 3),
-                "unit": self.unit,
-                "reference": self.reference,
-                "runs": len(self.ours),
-                **self.extras,
-            }
-        )
+        said = {
+            "bench": self.bench,
+            "ratio": round(self.ratio, 3),
+            "better": self.better,
+            "ours": round(statistics.median(self.ours), 3),
+            "theirs": round(statistics.median(self.theirs), 3),
+            "unit": self.unit,
+            "reference": self.reference,
+            "runs": len(self.ours),
+            **self.extras,
+        }
+        if self.limit is not None:
+            said["limit"] = {**asdict(self.limit), "holds": said[self.limit.name] <= self.limit.most}
+        return json.dumps(said)
 
 
 def in_turns(

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chalice.app import Chalice, SQSEventConfig
+from chalice.app import Chalice, ScheduledEventConfig, SQSEventConfig
 from chalice.config import Config
 
 from chalicelib.settings import Queues
@@ -23,6 +23,7 @@ class Function:
     timeout_seconds: int
     queue: str | None = None  # a field of Queues
     maximum_concurrency: int | None = None  # of its queue; None: no limit
+    scheduled: bool = False  # a clock calls it, each minute
 
     @property
     def words(self) -> str:
@@ -51,7 +52,8 @@ def of_app(app: Chalice, stage: str, *, config: Path = ROOT / ".chalice/config.j
 
     def of_source(source: Any) -> Function:
         if not isinstance(source, SQSEventConfig):
-            return Function(source.name, timeout(source.name))
+            clock = isinstance(source, ScheduledEventConfig)
+            return Function(source.name, timeout(source.name), scheduled=clock)
         limit = source.maximum_concurrency
         return Function(
             source.name, timeout(source.name), queue=fields[source.queue], maximum_concurrency=limit

@@ -31,6 +31,7 @@ STACKS: Final = (
 """In the order in which they are made; the last is optional."""
 
 ACCOUNT: Final = "123456789012"
+REGION: Final = "eu-central-1"
 _NOTHING: Final = object()
 
 Template = dict[str, Any]
@@ -126,7 +127,7 @@ class Rendered:
 
 
 def render(
-    parsed: Template, parameters: Mapping[str, str], *, region: str = "eu-central-1", account: str = ACCOUNT
+    parsed: Template, parameters: Mapping[str, str], *, region: str = REGION, account: str = ACCOUNT
 ) -> Rendered:
     """As CloudFormation would see it.
 

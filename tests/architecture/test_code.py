@@ -1,5 +1,6 @@
 """Lists that have to agree with each other: files, registries, queues, settings, errors, revisions."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -103,6 +104,36 @@ def test_the_queues_names_come_from_the_environment_and_differ() -> None:
     assert len(set(named.values())) == len(named)
     renamed = Queues.from_environ({f"{name.upper()}_QUEUE": f"other-{name}" for name in named})
     assert dataclasses.asdict(renamed) == {name: f"other-{name}" for name in named}
+
+
+# Entry points
+
+
+def test_handlers_of_events_stand_in_app_py_under_names_of_its_own() -> None:
+    """Of one in a Blueprint, Lambda imports the Blueprint's module and not app.py, which has what comes first.
+
+    Seen red with a Blueprint's `lambda_function` registered.
+    """
+    from app import app  # noqa: PLC0415 - its import is what is looked at
+
+    tree = ast.parse((ROOT / "app.py").read_text(encoding="utf-8"))
+    declared = {
+        f"app.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list
+    }
+    sources: list[Any] = [*app.event_sources, *app.pure_lambda_functions]
+    assert {source.handler_string for source in sources} == declared
+    assert {source.handler_string for source in sources} == {f"app.{source.name}" for source in sources}
+    assert [
+        path.name for path in (ROOT / "chalicelib").rglob("*.py") if "Blueprint" in path.read_text("utf-8")
+    ] == []
+
+
+def test_chalice_is_never_told_how_long_to_keep_logs() -> None:
+    """It would make a group `…-api_handler`, which nothing writes to; infra/templates has all groups, and their days.
+
+    Seen red with `log_retention_in_days` at one function of one stage.
+    """
+    assert "log_retention_in_days" not in (ROOT / ".chalice/config.json").read_text(encoding="utf-8")
 
 
 # Revisions

@@ -133,7 +133,7 @@ def used_by_lambda(function: Function, *, traced: bool) -> Grants:
         *((f"ec2:{action}", "*") for action in IN_A_VPC),
     }
     if function.queue is not None:  # the event source mapping polls as the function
-        used |= {(f"sqs:{action}", f"{words(function.queue)}QueueArn") for action in POLLING}
+        used |= {(action, f"{words(function.queue)}QueueArn") for action in checks.POLLED_BY_LAMBDA}
     if traced:  # X-Ray's daemon sends what it gets by UDP
         used |= {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
     return used
@@ -147,4 +147,3 @@ IN_A_VPC: Final = (
     "AssignPrivateIpAddresses",
     "UnassignPrivateIpAddresses",
 )
-POLLING: Final = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")

@@ -1,6 +1,7 @@
 """The templates: what a linter says, what must hold at every stage, and that each check can fail."""
 
 import copy
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,8 +103,43 @@ def test_each_check_sees_what_it_is_for(check: Check, break_it: Change) -> None:
 
 
 def test_every_check_has_been_seen_to_fail() -> None:
-    elsewhere = {checks.connections_suffice}
+    elsewhere = {checks.reserved_is_what_no_queue_limits}
     assert {check for check, _, _ in BREAKS} | elsewhere == set(CHECKS)
+
+
+def test_no_alarm_is_superfluous_and_no_threshold_may_be_any() -> None:
+    """Each left out, and each at a figure that nothing comes to, or that everything passes."""
+    whole = made("prod")
+    there = whole.stacks["observability"]
+    for name, alarm in there.of_type("AWS::CloudWatch::Alarm").items():
+        others = {other: each for other, each in there.resources.items() if other != name}
+        assert heard_of(whole, others), name
+        for figure in (-1, 10**9):
+            changed = {**alarm, "Properties": {**alarm["Properties"], "Threshold": figure}}
+            assert heard_of(whole, {**others, name: changed}), name
+
+
+def heard_of(whole: Installation, resources: rendering.Resources) -> list[str]:
+    watching = dataclasses.replace(whole.stacks["observability"], resources=resources)
+    stacks = {**whole.stacks, "observability": watching}
+    return list(checks.what_goes_wrong_is_heard_of(dataclasses.replace(whole, stacks=stacks)))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_reserving_for_a_queues_function_is_refused_and_so_is_a_function_that_nothing_limits(
+    stage: str,
+) -> None:
+    """AWS: a throttled receive is a receive, and five of them are a dead letter."""
+    given = StageFile.of(stage)
+    reserved = StageFile(stage, given.stacks, {**given.concurrency, "execute_run": 20})
+    (problem,) = checks.reserved_is_what_no_queue_limits(made(stage, given=reserved))
+    assert problem.startswith("execute_run has a reserved figure")
+    for name in given.concurrency:
+        fewer = {other: figure for other, figure in given.concurrency.items() if other != name}
+        open_ended = made(stage, given=StageFile(stage, given.stacks, fewer))
+        assert list(checks.reserved_is_what_no_queue_limits(open_ended)) == [
+            f"{name} has no reserved figure, and no queue limits it"
+        ]
 
 
 def test_a_new_function_in_app_py_is_missed_in_the_templates() -> None:
@@ -296,11 +332,10 @@ def test_the_edge_is_first_made_without_an_api() -> None:
 
 def test_cloudfront_is_asked_to_compress_only_under_a_policy_with_which_it_does() -> None:
     """CachingOptimized has gzip and brotli on, CachingDisabled neither. Seen red with `Compress: true` for the API."""
-    caching_optimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
     edge = render(template("edge"), {"Stage": "prod", **checks.WITH_AN_API}).resources["Distribution"]
     config = edge["Properties"]["DistributionConfig"]
     for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
-        assert behavior["Compress"] is (behavior["CachePolicyId"] == caching_optimized)
+        assert behavior["Compress"] is (behavior["CachePolicyId"] == checks.CACHING_OPTIMIZED)
 
 
 # What people read
@@ -368,14 +403,11 @@ def test_every_metric_of_ours_is_in_the_readme_and_watched() -> None:
 
 
 def _metrics(alarm: Mapping[str, Any]) -> Iterator[str]:
-    said = [
-        alarm,
-        *(each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each),
-    ]
-    for each in said:
-        if each.get("Namespace") == checks.CUSTOM_NAMESPACE:
-            assert each["Dimensions"] == [{"Name": "service", "Value": "bevyly-agents-prod"}]
-            yield each["MetricName"]
+    for metric, of, _ in checks.figures(alarm):
+        namespace, name = metric.split(" ")
+        if namespace == checks.CUSTOM_NAMESPACE:
+            assert of == {"service": "bevyly-agents-prod"}
+            yield name
 
 
 @pytest.mark.parametrize("stage", STAGES)
