@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
+from botocore.exceptions import ClientError
+
 from infra.deploy import migrate, staging
 from infra.deploy.bucket import Bucket, locked
-from infra.deploy.cloud import Cloud, DeployError
+from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import needed_outputs
 from infra.deploy.existing import of_the_stage
 from infra.deploy.stacks import Stacks
@@ -25,7 +27,7 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
         prod_too: said besides, for prod.
 
     Raises:
-        DeployError: not confirmed, or a step failed.
+        DeployError: not confirmed, the database is protected, or a step failed.
     """
     stage = options.stage
     if confirmed != stage:
@@ -37,6 +39,7 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
     stacks = Stacks(cloud, bucket, options.pause)
     tell = options.tell
     tell(f"{'destroy':<14} {stage}, account {cloud.account}, {cloud.region}")
+    _must_not_be_protected(cloud, stacks)
     bucket.ensure()
     with locked(bucket, "destroy", take_over=options.take_over) as lock:
         stay = list(_what_stays(cloud, stacks))
@@ -51,6 +54,29 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
     for each in stay:
         tell(f"{'stays':<14} {each}")
     return stay
+
+
+def _must_not_be_protected(cloud: Cloud, stacks: Stacks) -> None:
+    """As RDS itself says, for somebody's hand counts too. The pool's protection is in nobody's way: the pool stays."""
+    cluster = stacks.outputs([cloud.stack_name("data")]).get("ClusterId")
+    if cluster is None:
+        return
+    try:
+        (found,) = cloud.client("rds").describe_db_clusters(DBClusterIdentifier=cluster)["DBClusters"]
+    except ClientError as error:
+        if code_of(error) == "DBClusterNotFoundFault":
+            return
+        raise
+    if found["DeletionProtection"]:
+        off = (  # what is said in prod's file would be refused by the templates' own rules
+            f"Switch that off: `aws rds modify-db-cluster --db-cluster-identifier {cluster} --no-deletion-protection`"
+            if cloud.stage == "prod"
+            else f'Say `"DeletionProtection": "false"` under `data` in infra/parameters/{cloud.stage}.json, and '
+            f"`make deploy STAGE={cloud.stage}`"
+        )
+        raise DeployError(
+            f"The database {cluster} is protected from deletion. {off}; then start this again. Nothing is done."
+        )
 
 
 def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
