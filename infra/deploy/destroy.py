@@ -6,7 +6,7 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from infra.deploy import migrate, staging
-from infra.deploy.bucket import Bucket, locked
+from infra.deploy.bucket import Bucket, Lock, locked
 from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import needed_outputs
 from infra.deploy.existing import of_the_stage
@@ -16,6 +16,9 @@ from infra.deploy.steps import Context, Options, config
 from infra.rendering import STACKS, template
 
 KEPT_BY: Final = frozenset({"Retain", "RetainExceptOnCreate", "Snapshot"})
+_EVERY: Final = 30.0  # seconds between two looks at Lambda's network interfaces
+_LONGEST: Final = 3600.0  # seconds; AWS speaks of 20 minutes, people of 45
+_TELL_EVERY: Final = 300.0
 
 
 def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list[str]:
@@ -47,6 +50,8 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
         tell(f"{'functions':<14} {_functions(options, bucket, stacks)}")
         for name in reversed(STACKS):
             lock.check()
+            if name == "functions":
+                _wait_for_interfaces(options, cloud, stacks, lock)
             gone = stacks.take_down(cloud.stack_name(name))
             tell(f"{name:<14} {'deleted' if gone else 'not there'}")
         bucket.delete(KEY)
@@ -106,6 +111,54 @@ def _functions(options: Options, bucket: Bucket, stacks: Stacks) -> str:
     if migrate.take_down(bucket):
         done.append("migrate deleted")
     return ", ".join(done) or "not there"
+
+
+def _wait_for_interfaces(options: Options, cloud: Cloud, stacks: Stacks, lock: Lock) -> None:
+    """Until Lambda has removed those of functions that are gone: it does so with their roles, a while later.
+
+    With the roles gone first they would stay for ever, and with them the stack `network`.
+    """
+    if stacks.find(cloud.stack_name("functions")) is None:
+        return  # the roles are gone: there is nothing to wait for
+    network = stacks.outputs([cloud.stack_name("network")])
+    groups = [
+        network[output]
+        for output in ("FunctionSecurityGroupId", "MigrationSecurityGroupId")
+        if output in network
+    ]
+    waited = 0.0
+    while there := _interfaces(cloud, groups):
+        if waited >= _LONGEST:
+            raise DeployError(
+                f"After {waited / 60:.0f} minutes there still are network interfaces of the functions: "
+                f"{', '.join(there)}. Lambda removes its own with the roles of the stack functions, so that stays "
+                "until then; whose are not Lambda's, delete by hand. Start this again: it goes on."
+            )
+        if waited % _TELL_EVERY == 0:
+            options.tell(
+                f"{'interfaces':<14} {len(there)} still there after {waited / 60:.0f} minutes; Lambda removes them, "
+                "within the hour"
+            )
+        options.pause(_EVERY)
+        waited += _EVERY
+        lock.check()
+    options.tell(f"{'interfaces':<14} none is left")
+
+
+def _interfaces(cloud: Cloud, groups: list[str]) -> list[str]:
+    """Network interfaces in these security groups, with what they say they are."""
+    if not groups:
+        return []
+    pages = (
+        cloud.client("ec2")
+        .get_paginator("describe_network_interfaces")
+        .paginate(Filters=[{"Name": "group-id", "Values": groups}])
+    )
+    return [
+        f"{each['NetworkInterfaceId']} ({each.get('Description') or 'without a description'})"
+        for page in pages
+        for each in page["NetworkInterfaces"]
+    ]
 
 
 def _what_stays(cloud: Cloud, stacks: Stacks) -> Iterator[str]:
