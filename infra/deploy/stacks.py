@@ -37,6 +37,8 @@ _NEVER_MADE: Final = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"})
 STUCK: Final = frozenset({"ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"})
 _CANCELLED: Final = "cancelled"
 _PROTECTION: Final = "DeletionProtection"
+_UNPROTECTED: Final = {"true": "false", "ACTIVE": "INACTIVE"}
+"""Instead of what RDS and Cognito call protected."""
 
 
 def way_out(name: str, status: str) -> str:
@@ -109,10 +111,11 @@ class Stacks:
             DeployError: refused, failed (with the resource's own reason), or not done in time.
         """
         found = self._settled(stack.name)
-        if found is None and stack.parameters.get(_PROTECTION) == "true":
-            # Protected from the first moment, a database whose stack fails to be made could not be cleared away.
+        off = _UNPROTECTED.get(_declared_or_default(stack, _PROTECTION))
+        if found is None and off is not None:
+            # Protected from the first moment, what belongs to a stack that fails to be made could not be cleared away.
             self.bring_up(
-                replace(stack, parameters={**stack.parameters, _PROTECTION: "false"}), may_replace=may_replace
+                replace(stack, parameters={**stack.parameters, _PROTECTION: off}), may_replace=may_replace
             )
             self.bring_up(stack, may_replace=may_replace)
             return "made"
@@ -278,6 +281,10 @@ class Stacks:
 def _defaults(template: str) -> Mapping[str, str]:
     """Of its parameters; empty where there is none."""
     return {name: str(said.get("Default", "")) for name, said in parse(template)["Parameters"].items()}
+
+
+def _declared_or_default(stack: Stack, parameter: str) -> str:
+    return stack.parameters.get(parameter, _defaults(stack.template).get(parameter, ""))
 
 
 def losses(changes: Collection[Mapping[str, Any]]) -> dict[str, str]:

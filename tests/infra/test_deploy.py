@@ -692,31 +692,36 @@ def what_holds_data_is_not_removed_unless_it_is_named(stage: Stage) -> None:
 
 
 @told
-def a_database_is_protected_only_once_its_stack_is_there(stage: Stage) -> None:
+def a_database_and_a_pool_are_protected_only_once_their_stack_is_there(stage: Stage) -> None:
     """Else nobody could clear away a first creation that failed. Seen red with the parameter sent as it is."""
     cloud = Cloud(STAGE)
     stacks = Stacks(cloud, Bucket(cloud), lambda _: None)
     template = (
-        "Parameters: {Stage: {Type: String}, DeletionProtection: {Type: String, Default: 'false'}}\n"
+        "Parameters: {Stage: {Type: String}, DeletionProtection: {Type: String, Default: ACTIVE}}\n"
         "Resources: {Mine: {Type: AWS::SQS::Queue, Properties: {QueueName: !Sub 'is-${DeletionProtection}'}}}\n"
     )
-    stack = Stack("protected", template, {"Stage": STAGE, "DeletionProtection": "true"}, STAGE)
     sent: list[tuple[str, str, bool | None]] = []
 
     def note(params: Mapping[str, Any], **_: Any) -> None:
         given = {each["ParameterKey"]: each["ParameterValue"] for each in params["Parameters"]}
-        sent.append(
-            (params["ChangeSetType"], given["DeletionProtection"], params.get("ImportExistingResources"))
-        )
+        protection = given.get("DeletionProtection", "unsaid")
+        sent.append((params["ChangeSetType"], protection, params.get("ImportExistingResources")))
 
     events = cloud.client("cloudformation").meta.events
-    events.register("provide-client-params.cloudformation.CreateChangeSet", note)
-    assert stacks.bring_up(stack) == "made"
-    events.unregister("provide-client-params.cloudformation.CreateChangeSet", note)
-    assert sent == [("CREATE", "false", True), ("UPDATE", "true", None)]
-    assert stacks.parameter("protected", "DeletionProtection") == "true"
-    assert stacks.bring_up(stack) == "unchanged"
-    assert stacks.take_down("protected")
+    for said, on, off in (
+        ({"DeletionProtection": "true"}, "true", "false"),
+        ({"DeletionProtection": "ACTIVE"}, "ACTIVE", "INACTIVE"),
+        ({}, "unsaid", "INACTIVE"),
+    ):
+        stack = Stack("protected", template, {"Stage": STAGE, **said}, STAGE)
+        sent.clear()
+        events.register("provide-client-params.cloudformation.CreateChangeSet", note)
+        assert stacks.bring_up(stack) == "made"
+        events.unregister("provide-client-params.cloudformation.CreateChangeSet", note)
+        assert sent == [("CREATE", off, True), ("UPDATE", on, None)]
+        assert stacks.parameter("protected", "DeletionProtection") == said.get("DeletionProtection", "ACTIVE")
+        assert stacks.bring_up(stack) == "unchanged"
+        assert stacks.take_down("protected")
 
 
 # New code, with chalice's record lost, a handler renamed, and somebody's hand in between
