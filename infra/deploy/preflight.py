@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,7 +23,7 @@ from infra.functions import ROOT, Function, of_app
 from infra.package.build import Built
 from infra.package.target import PackageError
 from infra.package.trees import must_be_python
-from infra.rendering import STACKS
+from infra.rendering import STACKS, StageFile
 
 ALWAYS_UNRESERVED: Final = 100
 """Of an account's concurrency, which AWS does not let anybody reserve."""
@@ -51,6 +51,7 @@ class Found:
     built: Built
     authorities: str
     commit: str
+    functions: list[Function]
     notes: list[str] = field(default_factory=list)
 
 
@@ -81,7 +82,7 @@ class Preflight:
         if problems:
             raise PreflightError(problems)
         assert given is not None and built is not None and authorities is not None  # noqa: PT018 - else problems
-        return Found(given, built, authorities, commit(self.tree), self.notes)
+        return Found(given, built, authorities, commit(self.tree), functions or [], self.notes)
 
     def _try(self, make: Callable[[], Result], problems: list[str]) -> Result | None:
         try:
@@ -128,13 +129,9 @@ class Preflight:
             lambda: self._queues(functions),
             self._secrets,
             lambda: self._exports(given),
-            lambda: self._concurrency(given),
+            lambda: concurrency(self.cloud, given.file) if given is not None else iter(()),
         ]
-        for part in parts:
-            try:
-                yield from part()
-            except (ClientError, BotoCoreError) as error:
-                yield f"AWS refuses a look: {error}"
+        yield from _looked(parts)
 
     def _lock(self) -> Iterator[str]:
         lock = holder(Bucket(self.cloud))
@@ -160,33 +157,7 @@ class Preflight:
         if not outputs:
             self.notes.append("no queues yet: they will be made")
             return
-        sqs = self.cloud.client("sqs")
-        for function in functions:
-            if function.queue is None:
-                continue
-            output = "".join(part.title() for part in function.queue.split("_")) + "QueueName"
-            name = outputs.get(output)
-            if name is None:
-                yield f"The stack messaging has no output {output}."
-                continue
-            try:
-                url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            except ClientError as error:
-                if "NonExistentQueue" not in code_of(error):
-                    raise
-                yield f"The queue {name} is gone, though its stack is there. Delete the stack messaging, and deploy."
-                continue
-            told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
-            hidden, least = (
-                int(told["Attributes"]["VisibilityTimeout"]),
-                checks.VISIBILITY * function.timeout_seconds,
-            )
-            if hidden < least:
-                yield (
-                    f"The queue {name} hides a message for {hidden} s; {function.name} may take "
-                    f"{function.timeout_seconds} s, so it should be {least}. `aws sqs set-queue-attributes "
-                    f"--queue-url {url} --attributes VisibilityTimeout={least}`, and in the template, too."
-                )
+        yield from queues(self.cloud, outputs, functions)
 
     def _secrets(self) -> Iterator[str]:
         outputs = self.stacks.outputs([self.cloud.stack_name(stack) for stack in STACKS])
@@ -210,24 +181,103 @@ class Preflight:
         except ValueError:
             return  # parameters that do not fit; the templates' own check says which
 
-    def _reserved(self, given: Given | None) -> int:
-        """What the stage's functions have reserved already."""
-        names = given.file.concurrency if given is not None else ()
-        stage = self.cloud.stage
-        found = (reserved(self.cloud, Function(name, 0).deployed_name(stage)) for name in names)
-        return sum(each for each in found if each is not None)
 
-    def _concurrency(self, given: Given | None) -> Iterator[str]:
-        account = self.cloud.client("lambda").get_account_settings()["AccountLimit"]
-        limit = account["ConcurrentExecutions"]
-        wanted = sum(given.file.concurrency.values()) if given is not None else 0
-        others = max(limit - account.get("UnreservedConcurrentExecutions", limit) - self._reserved(given), 0)
-        if wanted + others + ALWAYS_UNRESERVED > limit:
+# What a rollback looks at as well
+
+
+def before_going_back(
+    cloud: Cloud,
+    stacks: Stacks,
+    given: Given,
+    functions: Collection[Function],
+    others: Mapping[str, Collection[Function]],
+) -> list[str]:
+    """What is in a release's way: it takes the stacks as they are.
+
+    Args:
+        cloud: the stage.
+        stacks: of the stage.
+        given: as the release's.
+        functions: of the release.
+        others: functions of other releases that are kept, by the release's id.
+    """
+    parts: list[Callable[[], Iterator[str]]] = [
+        lambda: _roles(stacks.outputs([cloud.stack_name("functions")]), functions, others),
+        lambda: queues(cloud, stacks.outputs([cloud.stack_name("messaging")]), functions),
+        lambda: concurrency(cloud, given.file),
+    ]
+    return list(_looked(parts))
+
+
+def _looked(parts: Iterable[Callable[[], Iterator[str]]]) -> Iterator[str]:
+    """What each says; that AWS refuses one look keeps nobody from the others."""
+    for part in parts:
+        try:
+            yield from part()
+        except (ClientError, BotoCoreError) as error:
+            yield f"AWS refuses a look: {error}"
+
+
+def _roles(
+    outputs: Mapping[str, str], functions: Collection[Function], others: Mapping[str, Collection[Function]]
+) -> Iterator[str]:
+    def without(those: Collection[Function]) -> list[str]:
+        return [each.name for each in those if f"{each.words}RoleArn" not in outputs]
+
+    if lacking := without(functions):
+        reached = [release for release, those in others.items() if those and not without(those)]
+        way = f"Within reach: RELEASE={', '.join(reached)}" if reached else "No other release is within reach"
+        yield (
+            f"The stack functions, which a rollback leaves as it is, has no role for {', '.join(lacking)} of this "
+            f"release. {way}; or deploy a tree whose infra/templates/functions.yaml has it."
+        )
+
+
+def queues(cloud: Cloud, outputs: Mapping[str, str], functions: Collection[Function]) -> Iterator[str]:
+    """Those that functions read hide a message long enough. `outputs`: of the stack `messaging`."""
+    sqs = cloud.client("sqs")
+    for function in functions:
+        if function.queue is None:
+            continue
+        output = "".join(part.title() for part in function.queue.split("_")) + "QueueName"
+        name = outputs.get(output)
+        if name is None:
+            yield f"The stack messaging has no output {output}."
+            continue
+        try:
+            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        except ClientError as error:
+            if "NonExistentQueue" not in code_of(error):
+                raise
+            yield f"The queue {name} is gone, though its stack is there. Delete the stack messaging, and deploy."
+            continue
+        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
+        hidden, least = (
+            int(told["Attributes"]["VisibilityTimeout"]),
+            checks.VISIBILITY * function.timeout_seconds,
+        )
+        if hidden < least:
             yield (
-                f"The account runs {limit} functions at once; the stage reserves {wanted}, others {others}, and "
-                f"{ALWAYS_UNRESERVED} stay unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent "
-                f"executions), or lower `concurrency` in infra/parameters/{self.cloud.stage}.json."
+                f"The queue {name} hides a message for {hidden} s; {function.name} may take "
+                f"{function.timeout_seconds} s, so it should be {least}. `aws sqs set-queue-attributes "
+                f"--queue-url {url} --attributes VisibilityTimeout={least}`, and in the template, too."
             )
+
+
+def concurrency(cloud: Cloud, given: StageFile) -> Iterator[str]:
+    """The account runs enough functions at once."""
+    account = cloud.client("lambda").get_account_settings()["AccountLimit"]
+    limit = account["ConcurrentExecutions"]
+    wanted = sum(given.concurrency.values())
+    ours = (reserved(cloud, Function(name, 0).deployed_name(cloud.stage)) for name in given.concurrency)
+    of_ours = sum(each for each in ours if each is not None)
+    others = max(limit - account.get("UnreservedConcurrentExecutions", limit) - of_ours, 0)
+    if wanted + others + ALWAYS_UNRESERVED > limit:
+        yield (
+            f"The account runs {limit} functions at once; the stage reserves {wanted}, others {others}, and "
+            f"{ALWAYS_UNRESERVED} stay unreserved. Ask AWS for more (Service Quotas, Lambda, concurrent "
+            f"executions), or lower `concurrency` in infra/parameters/{cloud.stage}.json."
+        )
 
 
 def commit(tree: Path) -> str:

@@ -3,16 +3,18 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from infra.deploy import console
 from infra.deploy.bucket import Bucket
 from infra.deploy.given import Given
+from infra.deploy.preflight import Found
 from infra.deploy.state import Release
-from infra.package.build import Built, where_chalice_looks
+from infra.functions import Function
+from infra.package.build import where_chalice_looks
 from infra.package.target import Architecture
 
 PACKAGE: Final = "package.zip"
@@ -29,17 +31,24 @@ class Staged:
     base: Mapping[str, Any]  # config.json as the tree has it
     given: Given
     console: Path | None
+    functions: Sequence[Function] = ()  # as the release's app.py says; none where it was not kept yet
 
 
-def keep(bucket: Bucket, release: Release, built: Built, given: Given, page: Path | None) -> bool:
+def keep(bucket: Bucket, release: Release, found: Found, page: Path | None) -> bool:
     """Put all that a rollback needs into the bucket. Says whether anything was missing there."""
+    built = found.built
     uploaded = bucket.put_file(release.key(PACKAGE), built.zip)
     base = json.loads((built.stage / ".chalice" / "config.json").read_text())
     if page is not None and not bucket.has(release.key(CONSOLE)):
         packed = built.zip.with_name(CONSOLE)
         console.pack(page, packed)
         uploaded |= bucket.put_file(release.key(CONSOLE), packed)
-    said = {"base": base, "given": given.said, "architecture": str(built.architecture)}
+    said = {
+        "base": base,
+        "given": found.given.said,
+        "architecture": str(built.architecture),
+        "functions": [asdict(each) for each in found.functions],
+    }
     return bucket.put_json(release.key(SAID), said) or uploaded
 
 
@@ -56,7 +65,16 @@ def fetch(bucket: Bucket, release: Release, scratch: Path) -> Staged:
         page = scratch / "console"
         bucket.get_file(release.key(CONSOLE), scratch / CONSOLE)
         console.unpack(scratch / CONSOLE, page)
-    return Staged(folder, said["base"], Given.of(bucket.cloud.stage, said["given"]), page)
+    return Staged(folder, said["base"], Given.of(bucket.cloud.stage, said["given"]), page, _functions(said))
+
+
+def functions_of(bucket: Bucket, release: Release) -> list[Function]:
+    """What its app.py had; empty where nothing is known."""
+    return _functions(bucket.get_json(release.key(SAID)) or {})
+
+
+def _functions(said: Mapping[str, Any]) -> list[Function]:
+    return [Function(**each) for each in said.get("functions", ())]
 
 
 def _lay_out(packed: Path, folder: Path, base: Mapping[str, Any], architecture: Architecture) -> None:

@@ -347,7 +347,7 @@ def _deploy(options: Options, bucket: Bucket, found: Found, lock: Lock) -> Relea
     said = "as it serves" if serves_already else "goes on" if goes_on else "is new"
     _tell(options, "release", f"{release.id} {said}")
     base = json.loads((found.built.stage / ".chalice" / "config.json").read_text())
-    staging.keep(bucket, release, found.built, found.given, page_folder)
+    staging.keep(bucket, release, found, page_folder)
     if not serves_already:
         state = state.began(release)
         state.write(bucket)
@@ -387,6 +387,7 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
         to: a release's id; without, the one before, or the one that served before a deploy that failed.
 
     Raises:
+        PreflightError: the stacks as they are do not suit that release; nothing has been done.
         DeployError: says which step failed, why, and what to do.
     """
     cloud = Cloud(options.stage)
@@ -401,6 +402,7 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
         staged = staging.fetch(bucket, release, options.out / "rollback")
         context = Context.of(bucket, options, release, staged)
         context.goes_back = True
+        _look_before_going_back(context, state)
         try:
             for step in ROLLBACK:
                 _do(step, context, lock)
@@ -414,6 +416,21 @@ def rollback(options: Options, *, to: str | None = None) -> Release:
             "The database keeps its revision and the stacks what they were given: both suit older code.",
         )
         return release
+
+
+def _look_before_going_back(context: Context, state: State) -> None:
+    """Raises PreflightError that names everything in the way."""
+    others = [each for each in state.releases if each not in (context.release, state.serving())]
+    problems = preflight.before_going_back(
+        context.cloud,
+        context.stacks,
+        context.given,
+        context.staged.functions,
+        {each.id: staging.functions_of(context.bucket, each) for each in others},
+    )
+    if problems:
+        raise preflight.PreflightError(problems)
+    context.options.tell(f"{'preflight':<14} nothing is in the way")
 
 
 def _target(state: State, to: str | None) -> Release:

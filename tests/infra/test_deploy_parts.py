@@ -344,6 +344,20 @@ def test_prod_is_deployed_from_what_is_committed_and_dev_from_anything(tree: Pat
     assert (problems, notes) == ([], ["1 files are not committed"])
 
 
+@pytest.mark.parametrize(("others", "told"), [(0, False), (75, False), (76, True)])
+def test_what_the_account_runs_at_once_has_to_do_for_all(others: int, *, told: bool) -> None:
+    """Dev reserves 26; 5 of them are reserved already. A deploy and a rollback ask."""
+    cloud = Cloud("dev", boto3.session.Session("test", "test", region_name="eu-central-1"))
+    with Stubber(cloud.client("lambda")) as functions:
+        limit = {"ConcurrentExecutions": 201, "UnreservedConcurrentExecutions": 201 - 5 - others}
+        functions.add_response("get_account_settings", {"AccountLimit": limit})
+        functions.add_response("get_function_concurrency", {"ReservedConcurrentExecutions": 5})
+        for _ in range(4):
+            functions.add_client_error("get_function_concurrency", "ResourceNotFoundException")
+        said = list(preflight.concurrency(cloud, Given.read("dev").file))
+    assert ["reserves 26, others 76," in each for each in said] == ([True] if told else [])
+
+
 def test_a_stage_without_a_file_is_named_with_those_that_have_one() -> None:
     with pytest.raises(DeployError, match="dev, prod, staging"):
         Given.read("test")

@@ -1,19 +1,26 @@
-"""`make destroy` against moto, with stacks of a resource or two: what it looks at, and in which order it goes.
-
-What it does to a whole stage is in test_deploy.py.
+"""`make rollback` and `make destroy` against moto, with stacks of a resource or two: what they look at before they begin,
+and in which order destroy goes. What they do to a whole stage is in test_deploy.py.
 """
 
+import io
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.destroy import destroy
-from infra.deploy.steps import Options
+from infra.deploy.preflight import PreflightError
+from infra.deploy.staging import PACKAGE, SAID
+from infra.deploy.state import Release, State
+from infra.deploy.steps import Options, rollback
+from infra.functions import Function
 from tests.infra.cloud_server import REGION
 from tests.infra.deploying import CREDENTIALS
 
@@ -60,6 +67,56 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
             Bucket=Cloud(STAGE).bucket_name, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
         yield Account()
+
+
+# Back
+
+
+def a_release(number: int, *functions: Function) -> Release:
+    """As a deploy keeps it, with nothing in its package."""
+    release = Release(
+        f"{number:04}-abc", f"print-{number}", "sha", "x86_64", "commit", "2026-11-01T10:00:00Z"
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("app.py", "")
+    said = {
+        "base": {},
+        "given": {"stacks": {}, "concurrency": {}},
+        "architecture": "x86_64",
+        "functions": [asdict(each) for each in functions],
+    }
+    bucket = Bucket(Cloud(STAGE))
+    bucket.put(release.key(PACKAGE), packed.getvalue())
+    bucket.put_json(release.key(SAID), said)
+    return release
+
+
+def test_a_release_that_the_stacks_do_not_suit_is_told_before_anything_changes(
+    account: Account, tmp_path: Path
+) -> None:
+    """Seen red without the look: chalice had gone half way when Lambda refused."""
+    account.stack(
+        "functions", "Resources: {Mine: {Type: AWS::SQS::Queue}}\nOutputs: {RunRoleArn: {Value: a}}\n"
+    )
+    account.stack(
+        "messaging",
+        "Resources: {Runs: {Type: AWS::SQS::Queue, Properties: {QueueName: runs, VisibilityTimeout: 60}}}\n"
+        "Outputs: {RunsQueueName: {Value: runs}}\n",
+    )
+    run, gone = Function("run", 900, queue="runs"), Function("gone", 60)
+    state = State()
+    for release in (a_release(1, run), a_release(2, run, gone), a_release(3, run)):
+        state = state.finished(release)
+    state.write(Bucket(Cloud(STAGE)))
+    options = Options(STAGE, out=tmp_path, tell=account.lines.append)
+    with pytest.raises(PreflightError, match="nothing has been done") as refused:
+        rollback(options)
+    role, queue, look = refused.value.problems
+    assert "no role for gone of this release. Within reach: RELEASE=0001-abc;" in role
+    assert "The queue runs hides a message for 60 s; run may take 900 s, so it should be 5400." in queue
+    assert look.startswith("AWS refuses a look: ")  # at the account's concurrency, which moto does not know
+    assert not [line for line in account.lines if line.startswith("config")]
 
 
 # A database that is protected
