@@ -1,6 +1,7 @@
-"""Takes a stage down: functions, then stacks, the last one first. What AWS keeps is listed."""
+"""Takes a stage down: functions, then stacks, the last one first. What is lost and what AWS keeps is listed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from botocore.exceptions import ClientError
@@ -10,13 +11,13 @@ from infra.deploy.bucket import Bucket, Lock, locked
 from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import needed_outputs
 from infra.deploy.existing import of_the_stage
-from infra.deploy.stacks import Stacks
+from infra.deploy.stacks import STATEFUL, Stacks
 from infra.deploy.state import KEY, State
 from infra.deploy.steps import Context, Options, config
 from infra.rendering import STACKS, template
 
 KEPT_BY: Final = frozenset({"Retain", "RetainExceptOnCreate", "Snapshot"})
-_EVERY: Final = 30.0  # seconds between two looks at Lambda's network interfaces
+_EVERY: Final = 60.0  # seconds between two looks at Lambda's network interfaces
 _LONGEST: Final = 3600.0  # seconds; AWS speaks of 20 minutes, people of 45
 _TELL_EVERY: Final = 300.0
 
@@ -45,7 +46,10 @@ def destroy(options: Options, *, confirmed: str, prod_too: bool = False) -> list
     _must_not_be_protected(cloud, stacks)
     bucket.ensure()
     with locked(bucket, "destroy", take_over=options.take_over) as lock:
-        stay = list(_what_stays(cloud, stacks))
+        there = list(_resources(cloud, stacks))
+        stay = list(_what_stays(there))
+        for each in _what_goes(there):
+            tell(f"{'goes':<14} {each}")
         lock.check()
         tell(f"{'functions':<14} {_functions(options, bucket, stacks)}")
         for name in reversed(STACKS):
@@ -135,13 +139,14 @@ def _wait_for_interfaces(options: Options, cloud: Cloud, stacks: Stacks, lock: L
                 "until then; whose are not Lambda's, delete by hand. Start this again: it goes on."
             )
         if waited % _TELL_EVERY == 0:
+            lock.check()
             options.tell(
                 f"{'interfaces':<14} {len(there)} still there after {waited / 60:.0f} minutes; Lambda removes them, "
                 "within the hour"
             )
         options.pause(_EVERY)
         waited += _EVERY
-        lock.check()
+    lock.check()
     options.tell(f"{'interfaces':<14} none is left")
 
 
@@ -161,8 +166,16 @@ def _interfaces(cloud: Cloud, groups: list[str]) -> list[str]:
     ]
 
 
-def _what_stays(cloud: Cloud, stacks: Stacks) -> Iterator[str]:
-    """By the templates' deletion policies, with their names in AWS."""
+@dataclass(frozen=True, slots=True)
+class _Holds:
+    """A resource of a living stack, with what its template says of its deletion."""
+
+    kind: str
+    name: str  # in AWS
+    policy: str | None
+
+
+def _resources(cloud: Cloud, stacks: Stacks) -> Iterator[_Holds]:
     for stack in STACKS:
         name = cloud.stack_name(stack)
         if stacks.find(name) is None:
@@ -170,7 +183,24 @@ def _what_stays(cloud: Cloud, stacks: Stacks) -> Iterator[str]:
         pages = cloud.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
         there = {each["LogicalResourceId"]: each for page in pages for each in page["StackResourceSummaries"]}
         for logical, said in template(stack)["Resources"].items():
-            policy = said.get("DeletionPolicy")
-            if policy in KEPT_BY and logical in there:
-                how = "a last snapshot of " if policy == "Snapshot" else ""
-                yield f"{how}{said['Type']} {there[logical].get('PhysicalResourceId', logical)}"
+            if logical in there:
+                physical = there[logical].get("PhysicalResourceId", logical)
+                yield _Holds(said["Type"], physical, said.get("DeletionPolicy"))
+
+
+def _what_stays(there: Iterable[_Holds]) -> Iterator[str]:
+    """By the templates' deletion policies, with their names in AWS."""
+    for each in there:
+        if each.policy in KEPT_BY:
+            how = "a last snapshot of " if each.policy == "Snapshot" else ""
+            yield f"{how}{each.kind} {each.name}"
+
+
+def _what_goes(there: Iterable[_Holds]) -> Iterator[str]:
+    """What something is in that nobody gets back."""
+    lost: dict[str, list[str]] = {}
+    for each in there:
+        if each.kind in STATEFUL - {"AWS::RDS::DBProxy"} and each.policy not in KEPT_BY:
+            lost.setdefault(each.kind, []).append(each.name.rpartition("/")[2] or each.name)
+    for kind, names in lost.items():
+        yield f"{kind} {', '.join(names)}, with what is in it"

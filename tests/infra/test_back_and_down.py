@@ -187,13 +187,13 @@ def test_roles_stay_until_lambda_has_removed_its_network_interfaces(account: Acc
     seen: list[set[str]] = []
 
     def pause(seconds: float) -> None:
-        if seconds == 30:
+        if seconds == 60:
             seen.append(account.stacks())
-            if len(seen) in {6, 12}:
+            if len(seen) in {3, 6}:
                 removed(left.pop())
 
     account.destroy(pause)
-    assert seen == [{"network", "functions"}] * 12
+    assert seen == [{"network", "functions"}] * 6
     assert account.stacks() == set()
     told = [line for line in account.lines if line.startswith("interfaces")]
     assert [line.split()[1:6] for line in told[:-1]] == [
@@ -211,3 +211,27 @@ def test_interfaces_that_stay_stop_it_after_an_hour_with_what_they_are(account: 
         account.destroy(waited.append)
     assert account.stacks() == {"network", "functions"}
     assert sum(waited) == 3600
+
+
+# What goes
+
+
+def test_what_is_lost_is_told_before_it_is_and_what_stays_after(account: Account) -> None:
+    """Seen red without the list of what goes."""
+    queue = "Type: AWS::SQS::Queue, Properties: {QueueName: %s}"
+    account.stack("streaming", f"Resources: {{Cluster: {{{queue % 'in-the-clusters-place'}}}}}\n")
+    account.stack(
+        "messaging", f"Resources: {{Runs: {{{queue % 'runs'}}}, RunsDead: {{{queue % 'runs-dead'}}}}}\n"
+    )
+    account.stack("identity", f"Resources: {{Pool: {{{queue % 'in-the-pools-place'}}}}}\n")
+    account.destroy()
+    begins = [line.split()[0] for line in account.lines]
+    assert begins.index("goes") < begins.index("functions") < begins.index("stays")
+    assert [line for line in account.lines if line.startswith("goes")] == [
+        "goes           AWS::SQS::Queue runs, runs-dead, with what is in it",
+        "goes           AWS::MSK::ServerlessCluster in-the-clusters-place, with what is in it",
+    ]
+    assert [line.split()[1] for line in account.lines if line.startswith("stays")] == [
+        "AWS::Cognito::UserPool",
+        "bucket",
+    ]

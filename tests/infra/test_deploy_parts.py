@@ -262,11 +262,18 @@ def test_a_loss_is_what_a_change_set_would_remove_or_replace(change: dict[str, s
         "AWS::RDS::DBCluster",
         "AWS::KMS::Key",
         "AWS::Cognito::UserPool",
+        "AWS::MSK::ServerlessCluster",
         "AWS::S3::Bucket",
         "AWS::SQS::Queue",
     ):
         assert of(kind) == ({} if how is None else {"Name": how})
     assert of("AWS::CloudWatch::Alarm") == {}
+
+
+def test_a_kafka_cluster_goes_with_its_stack() -> None:
+    """Kept, it would hold its security group and the subnets. Seen red with the cluster retained."""
+    cluster = template("streaming")["Resources"]["Cluster"]
+    assert (cluster["DeletionPolicy"], cluster["UpdateReplacePolicy"]) == ("Delete", "Delete")
 
 
 # State
