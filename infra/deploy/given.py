@@ -16,6 +16,7 @@ class Given:
     file: StageFile
     account: str | None  # the only one that this stage may be deployed to
     region: str | None
+    alarms_elsewhere: bool  # somebody is told of alarms although no AlarmAddress is said
     said: Mapping[str, Any]  # all of it
 
     @classmethod
@@ -36,6 +37,7 @@ class Given:
             StageFile.said(stage, said),
             said.get("account"),
             said.get("region"),
+            said.get("alarms_elsewhere") is True,
             said,
         )
 

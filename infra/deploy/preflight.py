@@ -77,6 +77,7 @@ class Preflight:
         authorities = self._try(lambda: migrate.authorities(self.database_ca), problems)
         if given is not None and functions is not None:
             problems += self._of_the_templates(given, functions)
+            problems += self._alarms(given)
         if self._try(lambda: self.cloud.account, problems) is not None:
             problems += self._of_aws(given, functions or [])
         if problems:
@@ -118,6 +119,19 @@ class Preflight:
             yield from checks.problems(checks.installation(given.file, functions))
         except ValueError as error:
             yield f"infra/parameters/{given.stage}.json: {error}"
+
+    def _alarms(self, given: Given) -> Iterator[str]:
+        """Somebody is told of them."""
+        if given.file.parameters("observability").get("AlarmAddress") or given.alarms_elsewhere:
+            return
+        where = f"infra/parameters/{given.stage}.json"
+        if given.stage == "prod":
+            yield (
+                f"Nobody would be told of alarms. Say `AlarmAddress` under `observability` in {where}; or, when "
+                'something of yours subscribes to the topic, `"alarms_elsewhere": true` at its top.'
+            )
+        else:
+            self.notes.append(f"no AlarmAddress in {where}: nobody is told of alarms")
 
     def _of_aws(self, given: Given | None, functions: list[Function]) -> Iterator[str]:
         cloud = self.cloud

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -201,7 +201,22 @@ def edge(context: Context) -> str:
 
 def observability(context: Context) -> str:
     """Alarms and dashboard, now that there is something to watch."""
-    return context.stacks.bring_up(context.stack("observability"), may_replace=context.options.may_replace)
+    stack = context.stack("observability")
+    what = context.stacks.bring_up(stack, may_replace=context.options.may_replace)
+    for line in unconfirmed(context.cloud, context.stacks.outputs([stack.name])["TopicArn"]):
+        context.say(line)
+    return what
+
+
+def unconfirmed(cloud: Cloud, topic: str) -> Iterator[str]:
+    """Who is to be told of alarms, and has not said yes. A deploy does not fail for that."""
+    try:
+        pages = cloud.client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+        for each in (each for page in pages for each in page["Subscriptions"]):
+            if each["SubscriptionArn"] == "PendingConfirmation":
+                yield f"{each['Endpoint']} is told of no alarm before the link in AWS's e-mail is followed"
+    except ClientError as error:
+        yield f"whether somebody is told of alarms cannot be seen: {error}"
 
 
 def page(context: Context) -> str:

@@ -388,6 +388,11 @@ def no_secret_stays_on_this_machine(stage: Stage, deployed: Chapter) -> None:
 
 
 @told
+def who_is_not_told_of_alarms_is_said(deployed: Chapter) -> None:
+    assert [line for line in deployed.lines if "no AlarmAddress in infra/parameters/dev.json" in line]
+
+
+@told
 def the_lock_is_given_back(deployed: Chapter) -> None:
     assert LOCK not in deployed.more["kept"]
 

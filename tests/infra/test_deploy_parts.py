@@ -18,7 +18,7 @@ from infra.deploy.given import Given
 from infra.deploy.preflight import Preflight
 from infra.deploy.stacks import Stacks, losses
 from infra.deploy.state import KEPT, Release, State
-from infra.deploy.steps import _target
+from infra.deploy.steps import _target, unconfirmed
 from infra.deploy.wanted import Function, Mapped, Wanted
 from infra.functions import ROOT
 from infra.package.target import PackageError
@@ -110,7 +110,7 @@ def secrets_read(
     current: str, sent: str, before: Any, *, served: str = "", edge_stays: bool = False
 ) -> Secrets:
     """With version 2 current at Secrets Manager; `before` is what it says of the version that CloudFront sends."""
-    cloud = Cloud("dev", boto3.session.Session("test", "test", region_name="eu-central-1"))
+    cloud = a_cloud()
     with Stubber(cloud.client("secretsmanager")) as manager, Stubber(cloud.client("lambda")) as functions:
 
         def answers(value: Any, **asked: str) -> None:
@@ -333,14 +333,21 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def on_this_machine(stage: str, tree: Path) -> tuple[list[str], list[str]]:
-    cloud = Cloud(stage)
-    bucket = Bucket(cloud)
+def a_cloud(stage: str = "dev") -> Cloud:
+    return Cloud(stage, boto3.session.Session("test", "test", region_name="eu-central-1"))
+
+
+def a_preflight(stage: str, tree: Path = ROOT) -> Preflight:
+    cloud = a_cloud(stage)
 
     def nothing() -> Any:
         raise PackageError("not asked")
 
-    looked = Preflight(cloud, Stacks(cloud, bucket), nothing, None, take_over=False, tree=tree)
+    return Preflight(cloud, Stacks(cloud, Bucket(cloud)), nothing, None, take_over=False, tree=tree)
+
+
+def on_this_machine(stage: str, tree: Path) -> tuple[list[str], list[str]]:
+    looked = a_preflight(stage, tree)
     return list(looked._of_this_machine()), looked.notes
 
 
@@ -354,7 +361,7 @@ def test_prod_is_deployed_from_what_is_committed_and_dev_from_anything(tree: Pat
 @pytest.mark.parametrize(("others", "told"), [(0, False), (75, False), (76, True)])
 def test_what_the_account_runs_at_once_has_to_do_for_all(others: int, *, told: bool) -> None:
     """Dev reserves 26; 5 of them are reserved already. A deploy and a rollback ask."""
-    cloud = Cloud("dev", boto3.session.Session("test", "test", region_name="eu-central-1"))
+    cloud = a_cloud()
     with Stubber(cloud.client("lambda")) as functions:
         limit = {"ConcurrentExecutions": 201, "UnreservedConcurrentExecutions": 201 - 5 - others}
         functions.add_response("get_account_settings", {"AccountLimit": limit})
@@ -363,6 +370,48 @@ def test_what_the_account_runs_at_once_has_to_do_for_all(others: int, *, told: b
             functions.add_client_error("get_function_concurrency", "ResourceNotFoundException")
         said = list(preflight.concurrency(cloud, Given.read("dev").file))
     assert ["reserves 26, others 76," in each for each in said] == ([True] if told else [])
+
+
+# Alarms
+
+
+@pytest.mark.parametrize(
+    ("stage", "address", "elsewhere", "problems", "notes"),
+    [
+        ("prod", "", False, 1, 0),
+        ("prod", "ops@acme.example", False, 0, 0),
+        ("prod", "", True, 0, 0),
+        ("prod", "", "yes", 1, 0),
+        ("dev", "", False, 0, 1),
+    ],
+)
+def test_prod_tells_somebody_of_alarms(
+    stage: str, address: str, elsewhere: object, problems: int, notes: int
+) -> None:
+    """Seen red without the look: alarms of prod reached nobody."""
+    said = Given.read(stage).said
+    stacks = {**said["stacks"], "observability": {**said["stacks"]["observability"], "AlarmAddress": address}}
+    given = Given.of(stage, {**said, "stacks": stacks, "alarms_elsewhere": elsewhere})
+    looked = a_preflight(stage)
+    told = list(looked._alarms(given))
+    assert (len(told), len(looked.notes)) == (problems, notes)
+    assert all('`"alarms_elsewhere": true`' in each and "prod.json" in each for each in told)
+
+
+def test_who_has_not_said_yes_to_alarms_is_told_after_the_deploy() -> None:
+    cloud = a_cloud()
+    with Stubber(cloud.client("sns")) as sns:
+        told = {"Subscriptions": [said("PendingConfirmation"), said("arn:aws:sns:eu-central-1:1:t:1")]}
+        sns.add_response("list_subscriptions_by_topic", told, {"TopicArn": "arn:topic"})
+        (line,) = unconfirmed(cloud, "arn:topic")
+        assert line.startswith("ops@acme.example is told of no alarm before")
+        sns.add_client_error("list_subscriptions_by_topic", "AuthorizationError")
+        (line,) = unconfirmed(cloud, "arn:topic")
+        assert "cannot be seen" in line
+
+
+def said(arn: str) -> dict[str, str]:
+    return {"SubscriptionArn": arn, "Endpoint": "ops@acme.example", "Protocol": "email"}
 
 
 def test_a_stage_without_a_file_is_named_with_those_that_have_one() -> None:
