@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.deploy import configuration, console, gateway, migrate, preflight, smoke, staging
+from infra.deploy import configuration, console, gateway, logs, migrate, preflight, smoke, staging
 from infra.deploy.bucket import Bucket, Lock, locked
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.functions import Functions
@@ -20,7 +20,7 @@ from infra.deploy.preflight import Found, Preflight
 from infra.deploy.stacks import Stack, Stacks
 from infra.deploy.staging import Staged
 from infra.deploy.state import Release, State, forget_old_releases
-from infra.functions import API_HANDLER, ROOT
+from infra.functions import ROOT
 from infra.package.build import Built, build
 from infra.package.target import Architecture
 from infra.rendering import STACKS, sent_text, template_text
@@ -244,25 +244,9 @@ def checks(context: Context) -> str:
 
 
 def _log_groups(context: Context) -> list[str]:
-    """Each function's is there, and forgets in time."""
-    # As the stack was given, which a rollback leaves as it is.
-    wanted = int(context.stacks.parameter(context.cloud.stack_name("functions"), "LogDays"))
-    prefix = f"/aws/lambda/{context.cloud.functions_prefix}"
-    pages = (
-        context.cloud.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
-    )
-    there = {
-        each["logGroupName"]: int(each.get("retentionInDays", 0))
-        for page in pages
-        for each in page["logGroups"]
-    }
-    others = configuration.roles(context.outputs).keys() - {API_HANDLER}
-    return [
-        f"log group {name} "
-        + ("is not there" if name not in there else f"keeps for {there[name]} days, not {wanted}")
-        for name in [prefix, *(f"{prefix}-{name}" for name in sorted({*others, configuration.MIGRATE}))]
-        if there.get(name) != wanted
-    ]
+    """As the stacks were given, which a rollback leaves as they are. What differs is set right."""
+    groups = logs.wanted(context.cloud, context.stacks, context.outputs["DataKeyArn"])
+    return [problem for each in groups for problem in logs.set_right(context.cloud, each, context.say)]
 
 
 def public(context: Context) -> str:

@@ -16,6 +16,7 @@ Where moto falls short it is patched here, and only here:
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
   missing; a function's policy says nothing of a function that is gone. A function may be put to sleep, as after idle
   weeks. An event source mapping that was made or changed is `Creating` or `Updating` for two looks, and takes no change meanwhile, as in AWS.
+- CloudWatch Logs: a group keeps the key that its stack says, and takes another one.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
 
@@ -71,6 +72,8 @@ formation_responses: Any = import_module("moto.cloudformation.responses").CloudF
 gateway: Any = import_module("moto.apigateway.models")
 functions: Any = import_module("moto.awslambda.models")
 cognito: Any = import_module("moto.cognitoidp.models")
+logs: Any = import_module("moto.logs.models")
+logs_responses: Any = import_module("moto.logs.responses").LogsResponse
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"
@@ -370,6 +373,7 @@ class ChangeSets:
         imports = {name: each.value for name, each in backend.exports.items()}
         body, left_out = moto_stacks.for_moto(render(parse(text), parameters, region=REGION), imports)
         assert not left_out, left_out
+        body = body.replace('"RetainExceptOnCreate"', '"Retain"')  # moto keeps what has that word
         found: tuple[str, str] = self._propose(backend, **{**said, "template": body, "parameters": {}})
         change_set = backend.change_sets[found[0]]
         change_set.sent = (text, parameters)
@@ -385,10 +389,12 @@ class ChangeSets:
             stack.status = "ROLLBACK_COMPLETE"
             return
         if change_set.change_set_type == "CREATE":
-            if change_set.stack_name in _TAKES_IN:
-                _take_in_log_groups(*change_set.sent)
+            taken_in = _take_in_log_groups(*change_set.sent) if change_set.stack_name in _TAKES_IN else []
             del backend.stacks[change_set.stack_id]
             stack = backend.create_stack(change_set.stack_name, change_set.template, {}, tags=change_set.tags)
+            for old in taken_in:
+                group = _backend("logs").groups[old.name]
+                group.retention_in_days, group.kms_key_id = old.retention_in_days, old.kms_key_id
         elif used := self._exports_in_use(backend, stack, change_set.sent):
             stack._add_stack_event("UPDATE_FAILED", resource_status_reason=used)
             stack.status = "UPDATE_ROLLBACK_COMPLETE"
@@ -466,8 +472,11 @@ def _targets_do_not_come_up(port: int) -> str:
     return ""
 
 
-def _take_in_log_groups(text: str, given: Mapping[str, str]) -> None:
-    """Those that are there under the template's own literal names belong to the new stack: moto would make them anew."""
+def _take_in_log_groups(text: str, given: Mapping[str, str]) -> list[Any]:
+    """Those that are there under the template's own literal names belong to the new stack: moto would make them anew.
+
+    Returns them, for they stay as they were.
+    """
     groups = _backend("logs").groups
     plain = {
         each["Properties"]["LogGroupName"]
@@ -476,14 +485,33 @@ def _take_in_log_groups(text: str, given: Mapping[str, str]) -> None:
         and each.get("DeletionPolicy") in {"Retain", "RetainExceptOnCreate"}
     }
     living = render(parse(text), given, region=REGION).of_type("AWS::Logs::LogGroup").values()
-    for name in [each["Properties"]["LogGroupName"] for each in living]:
-        if name in plain:
-            groups.pop(name, None)
+    names = [each["Properties"]["LogGroupName"] for each in living]
+    return [groups.pop(name) for name in names if name in plain and name in groups]
 
 
 @cache
 def _declared(text: str) -> Mapping[str, Any]:
     return dict(parse(text)["Parameters"]) if text else {}
+
+
+# CloudWatch Logs
+
+
+def patch_logs() -> None:
+    group = logs.LogGroup
+    make = group.__init__
+
+    def made(its: Any, *given: Any, **said: Any) -> None:
+        make(its, *given, **said)
+        its.kms_key_id = its.kms_key_id or said.get("KmsKeyId")  # as CloudFormation spells it
+
+    def associate_kms_key(its: Any) -> str:
+        found = its.logs_backend.groups[its._get_param("logGroupName")]
+        found.kms_key_id = its._get_param("kmsKeyId")
+        return ""
+
+    group.__init__ = made
+    logs_responses.associate_kms_key = associate_kms_key
 
 
 # Cognito
@@ -769,6 +797,7 @@ def serve(database_port: int, certificate: Path) -> None:
     patch_api_gateway()
     patch_lambda(emulated)
     patch_cognito()
+    patch_logs()
     patch_event_source_mappings()
     app = Recorded(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)

@@ -928,6 +928,7 @@ def there_is_nothing_before_the_first_release(stage: Stage) -> None:
 
 @told
 def down(stage: Stage) -> list[str]:
+    stage.client("logs").put_retention_policy(logGroupName="/aws/lambda/bevyly-agents-dev", retentionInDays=3)
     with pytest.raises(DeployError, match="Not confirmed"):
         destroy(stage.options(), confirmed="prod")
     stage.fail("cloudformation DeleteStack .*dev-data")
@@ -955,7 +956,19 @@ def risen(stage: Stage, down: list[str]) -> Chapter:
     stage.lines.clear()
     stage.changes()
     deploy(stage.options())
-    return Chapter.of(stage)
+    groups = stage.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    keys = stage.client("cloudformation").describe_stacks(StackName="bevyly-dev-data")["Stacks"][0]["Outputs"]
+    (key,) = [each["OutputValue"] for each in keys if each["OutputKey"] == "DataKeyArn"]
+    return Chapter.of(stage, groups=groups, key=key)
+
+
+@told
+def log_groups_that_were_left_are_kept_as_the_new_stage_says(risen: Chapter) -> None:
+    """CloudFormation takes them as they are, with other days and the key of before."""
+    said = {(each["retentionInDays"], each["kmsKeyId"]) for each in risen.more["groups"]}
+    assert said == {(14, risen.more["key"])}
+    told = "log group /aws/lambda/bevyly-agents-dev keeps for 14 days now, and kept 3"
+    assert [line for line in risen.lines if line.strip() == told]
 
 
 @told

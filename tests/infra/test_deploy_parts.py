@@ -9,7 +9,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from infra.deploy import gateway, preflight
+from infra.deploy import gateway, logs, preflight
 from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import Cloud, DeployError
 from infra.deploy.configuration import FROM_OUTPUTS, Secrets, needed_outputs, render, secret_outputs
@@ -412,6 +412,37 @@ def test_who_has_not_said_yes_to_alarms_is_told_after_the_deploy() -> None:
 
 def said(arn: str) -> dict[str, str]:
     return {"SubscriptionArn": arn, "Endpoint": "ops@acme.example", "Protocol": "email"}
+
+
+# Log groups
+
+
+def test_a_log_group_that_was_taken_in_gets_the_days_and_the_key_of_now() -> None:
+    """Seen red with a group that is only looked at."""
+    cloud, lines = a_cloud(), list[str]()
+    with Stubber(cloud.client("logs")) as logs_of:
+        there = {
+            "/l/old": {"retentionInDays": 90, "kmsKeyId": "arn:old"},
+            "/l/right": {"retentionInDays": 14, "kmsKeyId": "arn:new"},
+            "/l/open": {},
+        }
+        told = {"logGroups": [{"logGroupName": name, **each} for name, each in there.items()]}
+        logs_of.add_response("describe_log_groups", told, {"logGroupNamePrefix": "/l/"})
+        for verb, name, asked in (
+            ("put_retention_policy", "/l/old", {"retentionInDays": 14}),
+            ("associate_kms_key", "/l/old", {"kmsKeyId": "arn:new"}),
+            ("put_retention_policy", "/l/open", {"retentionInDays": 7}),
+        ):
+            logs_of.add_response(verb, {}, {"logGroupName": name, **asked})
+        wanted = {name: logs.Group(14, "arn:new") for name in ("/l/old", "/l/right", "/l/gone")}
+        problems = list(logs.set_right(cloud, {**wanted, "/l/open": logs.Group(7, None)}, lines.append))
+        logs_of.assert_no_pending_responses()
+    assert problems == ["log group /l/gone is not there"]
+    assert [line.partition(" now")[0] for line in lines] == [
+        "log group /l/old keeps for 14 days",
+        "log group /l/open keeps for 7 days",
+        "1 log groups, /l/old first, are encrypted with the data key of",
+    ]
 
 
 def test_a_stage_without_a_file_is_named_with_those_that_have_one() -> None:
