@@ -22,18 +22,21 @@ class Cloud:
 
     stage: str
     session: boto3.session.Session = field(default_factory=boto3.session.Session)
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+    _clients: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False)
 
-    def client(self, service: str, *, patient: bool = False) -> Any:
-        """A client; a patient one waits a quarter of an hour for an answer, and asks only once."""
-        key = (service, "patient" if patient else "")
+    def client(self, service: str, *, patient: bool = False, region: str | None = None) -> Any:
+        """A client; a patient one waits a quarter of an hour for an answer, and asks only once.
+
+        `region`: another one than the stage's.
+        """
+        key = (service, "patient" if patient else "", region or "")
         if key not in self._clients:
             config = (
                 Config(read_timeout=910, tcp_keepalive=True, retries={"total_max_attempts": 1})
                 if patient
                 else Config(retries={"mode": "standard", "total_max_attempts": 6})
             )
-            self._clients[key] = self.session.client(service, config=config)
+            self._clients[key] = self.session.client(service, config=config, region_name=region)
         return self._clients[key]
 
     @property

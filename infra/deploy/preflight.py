@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import checks
-from infra.deploy import exports, migrate
+from infra.deploy import exports, looks, migrate
 from infra.deploy.bucket import Bucket, held_by, holder
 from infra.deploy.cloud import Cloud, DeployError, code_of
 from infra.deploy.configuration import Secrets, secret_outputs
@@ -143,8 +143,12 @@ class Preflight:
             lambda: self._queues(functions),
             self._secrets,
             lambda: self._exports(given),
-            lambda: concurrency(self.cloud, given.file) if given is not None else iter(()),
         ]
+        if given is not None:
+            parts += [
+                lambda: concurrency(self.cloud, given.file),
+                *looks.all_of(self.cloud, self.stacks, given.file),
+            ]
         yield from _looked(parts)
 
     def _lock(self) -> Iterator[str]:

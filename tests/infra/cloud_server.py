@@ -16,6 +16,7 @@ Where moto falls short it is patched here, and only here:
 - Lambda: Invoke runs the function's zip on the repository's emulator (moto would start Docker); GetAccountSettings is
   missing; a function's policy says nothing of a function that is gone. A function may be put to sleep, as after idle
   weeks. An event source mapping that was made or changed is `Creating` or `Updating` for two looks, and takes no change meanwhile, as in AWS.
+- RDS: any version of the engine can be ordered.
 - CloudWatch Logs: a group keeps the key that its stack says, and takes another one.
 - S3: bucket policies are taken and not kept: ours refuses whoever comes without TLS, as everybody does here.
 - CloudFront: CreateInvalidation of a stand-in's distribution is only recorded.
@@ -73,6 +74,7 @@ gateway: Any = import_module("moto.apigateway.models")
 functions: Any = import_module("moto.awslambda.models")
 cognito: Any = import_module("moto.cognitoidp.models")
 logs: Any = import_module("moto.logs.models")
+rds: Any = import_module("moto.rds.models")
 logs_responses: Any = import_module("moto.logs.responses").LogsResponse
 
 ACCOUNT: Final = "123456789012"
@@ -494,6 +496,18 @@ def _declared(text: str) -> Mapping[str, Any]:
     return dict(parse(text)["Parameters"]) if text else {}
 
 
+# RDS
+
+
+def patch_rds() -> None:
+    """Every version is to be had."""
+
+    def options(_its: Any, engine: str, engine_version: str) -> list[dict[str, str]]:
+        return [{"Engine": engine, "EngineVersion": engine_version, "DBInstanceClass": "db.serverless"}]
+
+    rds.RDSBackend.describe_orderable_db_instance_options = options
+
+
 # CloudWatch Logs
 
 
@@ -798,6 +812,7 @@ def serve(database_port: int, certificate: Path) -> None:
     patch_lambda(emulated)
     patch_cognito()
     patch_logs()
+    patch_rds()
     patch_event_source_mappings()
     app = Recorded(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)

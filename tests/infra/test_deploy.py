@@ -141,6 +141,15 @@ def test_the_life_of_a_stage(tmp_path: Path, subtests: pytest.Subtests) -> None:
 
 @told
 def deployed(stage: Stage) -> Chapter:
+    sqs = stage.client("sqs")
+    somebodys = sqs.create_queue(QueueName="bevyly-dev-runs")["QueueUrl"]
+    stage.fail("kms DescribeKey")
+    stage.changes()
+    with pytest.raises(PreflightError) as looked:
+        deploy(stage.options())
+    assert stage.changes() == []
+    sqs.delete_queue(QueueUrl=somebodys)
+    stage.lines.clear()
     failures, half_made = {}, {}
     for step, call in FAILURES.items():
         stage.fail(call, after=LOOKED_AT_BEFORE.get(step, 0))
@@ -184,6 +193,7 @@ def deployed(stage: Stage) -> Chapter:
         reserved=reserved,
         secrets=_passwords(stage),
         half_made=half_made,
+        looked=looked.value.problems,
     )
 
 
@@ -194,6 +204,14 @@ def _passwords(stage: Stage) -> list[str]:
         said = json.loads(client.get_secret_value(SecretId=each["ARN"])["SecretString"])
         found += [value for key, value in said.items() if key in {"password", "value"} and len(value) > 8]
     return found
+
+
+@told
+def what_aws_would_refuse_late_is_told_first(deployed: Chapter) -> None:
+    """Each look by itself; test_looks.py has them all. Seen red without them: the stack `messaging` fails."""
+    refused, taken = deployed.more["looked"]
+    assert refused.startswith("AWS refuses a look: ")
+    assert "no stack bevyly-dev-messaging, and yet there is queue bevyly-dev-runs," in taken
 
 
 @told
