@@ -6,17 +6,20 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from infra.deploy.bucket import Bucket
 from infra.deploy.cloud import Cloud, DeployError
-from infra.deploy.destroy import destroy
+from infra.deploy.destroy import _must_not_be_protected, destroy
 from infra.deploy.preflight import PreflightError
+from infra.deploy.stacks import Stacks
 from infra.deploy.staging import PACKAGE, SAID
 from infra.deploy.state import Release, State
 from infra.deploy.steps import Options, rollback
@@ -24,6 +27,7 @@ from infra.functions import Function
 from tests.infra.cloud_server import REGION
 from tests.infra.deploying import CREDENTIALS
 
+SESSION: Final = boto3.session.Session("test", "test", region_name=REGION)
 STAGE: Final = "staging"
 QUEUE: Final = "Resources: {Mine: {Type: AWS::SQS::Queue}}\n"
 NETWORK: Final = """
@@ -37,6 +41,12 @@ Outputs:
 """
 
 
+@cache
+def client(service: str) -> Any:
+    """To look at what is there; the tool has its own."""
+    return SESSION.client(service)
+
+
 @dataclass
 class Account:
     """What a test has in hand."""
@@ -44,11 +54,11 @@ class Account:
     lines: list[str] = field(default_factory=list)
 
     def stack(self, name: str, body: str) -> None:
-        boto3.client("cloudformation").create_stack(StackName=f"bevyly-{STAGE}-{name}", TemplateBody=body)
+        client("cloudformation").create_stack(StackName=f"bevyly-{STAGE}-{name}", TemplateBody=body)
 
     def stacks(self) -> set[str]:
         """Those there are, by their short names."""
-        told = boto3.client("cloudformation").describe_stacks()["Stacks"]
+        told = client("cloudformation").describe_stacks()["Stacks"]
         return {each["StackName"].removeprefix(f"bevyly-{STAGE}-") for each in told}
 
     def destroy(self, pause: Callable[[float], None] = lambda _: None) -> list[str]:
@@ -63,7 +73,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
         # Without the policy that wants TLS: moto refuses everybody with it.
-        boto3.client("s3").create_bucket(
+        client("s3").create_bucket(
             Bucket=Cloud(STAGE).bucket_name, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
         yield Account()
@@ -123,8 +133,7 @@ def test_a_release_that_the_stacks_do_not_suit_is_told_before_anything_changes(
 
 
 def a_database(*, protected: bool) -> str:
-    client = boto3.client("rds")
-    client.create_db_cluster(
+    client("rds").create_db_cluster(
         DBClusterIdentifier=f"bevyly-{STAGE}",
         Engine="aurora-postgresql",
         MasterUsername="bevyly_master",
@@ -155,12 +164,29 @@ def test_a_database_whose_protection_is_off_goes_also_when_the_stack_was_told_ot
     assert account.stacks() == set()
 
 
+def test_of_prod_whose_file_may_not_say_so_the_command_is_told() -> None:
+    """The templates' own rules refuse a deploy of prod without protection."""
+    cloud = Cloud("prod", SESSION)
+    outputs = [{"OutputKey": "ClusterId", "OutputValue": "bevyly-prod"}]
+    stack = {
+        "StackName": "s",
+        "StackStatus": "CREATE_COMPLETE",
+        "CreationTime": "2026-11-01",
+        "Outputs": outputs,
+    }
+    with Stubber(cloud.client("cloudformation")) as formation, Stubber(cloud.client("rds")) as rds:
+        formation.add_response("describe_stacks", {"Stacks": [stack]})
+        rds.add_response("describe_db_clusters", {"DBClusters": [{"DeletionProtection": True}]})
+        with pytest.raises(DeployError, match=r"modify-db-cluster .* bevyly-prod --no-deletion-protection"):
+            _must_not_be_protected(cloud, Stacks(cloud, Bucket(cloud)))
+
+
 # Lambda's network interfaces
 
 
 def an_interface(group: str) -> str:
     """As Lambda leaves it for a while in one of the two groups, after the function is gone."""
-    ec2, formation = boto3.client("ec2"), boto3.client("cloudformation")
+    ec2, formation = client("ec2"), client("cloudformation")
     (network,) = formation.describe_stacks(StackName=f"bevyly-{STAGE}-network")["Stacks"]
     found = {each["OutputKey"]: each["OutputValue"] for each in network["Outputs"]}
     (there,) = ec2.describe_security_groups(GroupIds=[found[group]])["SecurityGroups"]
@@ -173,7 +199,7 @@ def an_interface(group: str) -> str:
 
 
 def removed(interface: str) -> None:
-    ec2 = boto3.client("ec2")
+    ec2 = client("ec2")
     (there,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
     ec2.delete_network_interface(NetworkInterfaceId=interface)
     ec2.delete_subnet(SubnetId=there["SubnetId"])  # of no stack here, so it would be in the VPC's way
