@@ -12,10 +12,10 @@ is 2,000 at most. The proxy takes its percentage of that; what is left is for mi
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from infra.functions import Function, of_app
-from infra.rendering import STAGES, StageFile, template
+from infra.rendering import STAGES, StageFile
 
 CONNECTIONS_PER_ACU: Final = 189
 MOST_CONNECTIONS: Final = 5_000
@@ -80,7 +80,7 @@ def budget(given: StageFile, functions: Sequence[Function]) -> Budget:
             f"Nothing limits how many run at once of {', '.join(unlimited)}: say maximum_concurrency in app.py, "
             f"or a figure under `concurrency` in infra/parameters/{given.stage}.json."
         )
-    data, proxy = (_parameters(given, stack) for stack in ("data", "proxy"))
+    data, proxy = given.with_defaults("data"), given.with_defaults("proxy")
     return Budget(
         stage=given.stage,
         concurrency={name: most for name, most in limits.items() if most is not None},
@@ -99,12 +99,6 @@ def _pool_size(given: StageFile) -> int:
             f"DATABASE_POOL_SIZE is a whole number, not {said!r}: infra/parameters/{given.stage}.json."
         )
     return max(int(said), 1)
-
-
-def _parameters(given: StageFile, stack: str) -> dict[str, Any]:
-    """As the stack is given them, or by default."""
-    declared = {name: said.get("Default") for name, said in template(stack)["Parameters"].items()}
-    return {**declared, **given.stacks[stack]}
 
 
 def _most_at_once(function: Function, given: StageFile) -> int | None:

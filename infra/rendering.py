@@ -113,6 +113,14 @@ class StageFile:
         """All that the stack is given. Each template has the stage."""
         return {"Stage": self.stage, **self.stacks.get(stack, {})}
 
+    def with_defaults(self, stack: str) -> dict[str, str]:
+        """Every parameter of the template with its value; empty where neither it nor the stage says one."""
+        declared = template(stack)["Parameters"]
+        return {
+            **{name: str(said.get("Default", "")) for name, said in declared.items()},
+            **self.parameters(stack),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:

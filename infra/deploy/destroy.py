@@ -200,7 +200,7 @@ def _what_goes(there: Iterable[_Holds]) -> Iterator[str]:
     """What something is in that nobody gets back."""
     lost: dict[str, list[str]] = {}
     for each in there:
-        if each.kind in STATEFUL - {"AWS::RDS::DBProxy"} and each.policy not in KEPT_BY:
+        if each.kind in STATEFUL and each.policy not in KEPT_BY:
             lost.setdefault(each.kind, []).append(each.name.rpartition("/")[2] or each.name)
     for kind, names in lost.items():
         yield f"{kind} {', '.join(names)}, with what is in it"

@@ -54,11 +54,9 @@ def _living(cloud: Cloud, stacks: Stacks, stack: str) -> Living | None:
 
 
 def _why(stack: str, there: Living, given: StageFile) -> str:
-    declared = {name: str(said.get("Default", "")) for name, said in template(stack)["Parameters"].items()}
-    wanted = {**declared, **given.parameters(stack)}
     other = [
         f"`{name}` is {value or 'empty'} now and was {was or 'empty'}"
-        for name, value in wanted.items()
+        for name, value in given.with_defaults(stack).items()
         if name not in TOLD_BY_OTHERS and (was := there.parameters.get(name, value)) != value
     ]
     said = f"for in infra/parameters/{given.stage}.json {' and '.join(other)}"

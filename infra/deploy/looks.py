@@ -32,7 +32,7 @@ def all_of(cloud: Cloud, stacks: Stacks, given: StageFile) -> list[Callable[[], 
 
 def zones(cloud: Cloud, stacks: Stacks, given: StageFile) -> Iterator[str]:
     """The region has as many as the VPC is to have."""
-    said = _parameters(given, "network")
+    said = given.with_defaults("network")
     if said["ExistingVpcId"] or _is_there(cloud, stacks, "network"):
         return
     filters = [
@@ -51,7 +51,7 @@ def engine(cloud: Cloud, stacks: Stacks, given: StageFile) -> Iterator[str]:
     """The region has this version of Aurora as a serverless one."""
     if _is_there(cloud, stacks, "data"):
         return
-    version = _parameters(given, "data")["EngineVersion"]
+    version = given.with_defaults("data")["EngineVersion"]
     told = cloud.client("rds").describe_orderable_db_instance_options(
         Engine="aurora-postgresql", EngineVersion=version, DBInstanceClass=_CLASS
     )
@@ -66,7 +66,7 @@ def engine(cloud: Cloud, stacks: Stacks, given: StageFile) -> Iterator[str]:
 
 def certificate(cloud: Cloud, given: StageFile) -> Iterator[str]:
     """Of the stage's own name: where CloudFront looks, issued, and of that name."""
-    said = _parameters(given, "edge")
+    said = given.with_defaults("edge")
     domain, arn = said["DomainName"], said["CertificateArn"]
     if not domain or not arn:
         return  # that one without the other does not do, the template says
@@ -101,7 +101,7 @@ def _covers(name: str, domain: str) -> bool:
 
 def sender(cloud: Cloud, given: StageFile) -> Iterator[str]:
     """SES knows that the address from which Cognito is to send is ours."""
-    arn = _parameters(given, "identity")["SenderArn"]
+    arn = given.with_defaults("identity")["SenderArn"]
     if not arn:
         return
     where = f"`SenderArn` under `identity` in infra/parameters/{given.stage}.json"
@@ -194,9 +194,3 @@ def _says_gone(error: ClientError) -> bool:
 
 def _is_there(cloud: Cloud, stacks: Stacks, stack: str) -> bool:
     return stacks.find(cloud.stack_name(stack)) is not None
-
-
-def _parameters(given: StageFile, stack: str) -> dict[str, str]:
-    """What the stack would be given, defaults included."""
-    declared = {name: str(said.get("Default", "")) for name, said in template(stack)["Parameters"].items()}
-    return {**declared, **given.parameters(stack)}

@@ -19,7 +19,7 @@ from infra.deploy.configuration import Secrets, secret_outputs
 from infra.deploy.existing import reserved
 from infra.deploy.given import Given
 from infra.deploy.stacks import STUCK, Stacks, way_out
-from infra.functions import ROOT, Function, of_app
+from infra.functions import ROOT, Function, of_app, words
 from infra.package.build import Built
 from infra.package.target import PackageError
 from infra.package.trees import must_be_python
@@ -257,7 +257,7 @@ def queues(cloud: Cloud, outputs: Mapping[str, str], functions: Collection[Funct
     for function in functions:
         if function.queue is None:
             continue
-        output = "".join(part.title() for part in function.queue.split("_")) + "QueueName"
+        output = f"{words(function.queue)}QueueName"
         name = outputs.get(output)
         if name is None:
             yield f"The stack messaging has no output {output}."

@@ -22,12 +22,14 @@ STATEFUL: Final = frozenset(
         "AWS::KMS::Key",
         "AWS::MSK::ServerlessCluster",
         "AWS::RDS::DBCluster",
-        "AWS::RDS::DBProxy",
         "AWS::S3::Bucket",
         "AWS::SQS::Queue",
     }
 )
-"""What holds something that nothing here could bring back; and the proxy, without which nothing serves."""
+"""What holds something that nothing here could bring back."""
+
+SERVING: Final = frozenset({"AWS::RDS::DBProxy"})
+"""What holds nothing, and without which nothing serves while the new one is made."""
 
 LONGEST: Final = 3600.0  # seconds; an Aurora cluster with a proxy takes up to half of it
 LARGEST_BODY: Final = 51_200  # bytes of a template that is not in a bucket
@@ -292,7 +294,7 @@ def losses(changes: Collection[Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for each in changes:
         change = each.get("ResourceChange", {})
-        if change.get("ResourceType") not in STATEFUL:
+        if change.get("ResourceType") not in STATEFUL | SERVING:
             continue
         if change["Action"] == "Remove":
             found[change["LogicalResourceId"]] = "would be removed"

@@ -260,6 +260,7 @@ def test_a_loss_is_what_a_change_set_would_remove_or_replace(change: dict[str, s
 
     for kind in (
         "AWS::RDS::DBCluster",
+        "AWS::RDS::DBProxy",
         "AWS::KMS::Key",
         "AWS::Cognito::UserPool",
         "AWS::MSK::ServerlessCluster",
